@@ -1,0 +1,1 @@
+"""Give a text-to-speech system a new language."""

@@ -1,0 +1,361 @@
+"""One strict, typed, frozen object per run: `params/default.yaml` < `params/<lang>.yaml` < dials < overrides.
+
+Unknown keys and wrong types are one clear error each (`ParamsError`), with the nearest valid name. The docstring under
+each field states its meaning and unit; `document()` writes them out as `params/default.yaml`.
+"""
+
+import difflib
+import types
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ttslib.paths import PARAMS
+
+
+class ParamsError(ValueError):
+    """A parameter that does not exist or has the wrong type or value; the message says which, where and what to do."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class Corpus(Section):
+    source: Literal["espeak", "asterisk", "ljspeech", "common_voice", "custom", "hub"] = "espeak"
+    """which reader: espeak (synthetic speech of the shipped sentences), asterisk (studio prompts: en fr es it ru),
+    ljspeech (metadata.csv), common_voice (TSVs + clips), custom (audio + transcripts), hub (Hugging Face datasets)"""
+    path: str | None = None
+    """folder or file of the corpus on disk; `{lang}` in it is replaced by each language; none for espeak"""
+    licence: str | None = None
+    """licence of a corpus of your own, written into the manifest; readers of published corpora know theirs"""
+    speaker: str | None = None
+    """speaker name for corpora without a speaker column; null = the reader's own name for it"""
+    hub_id: str | None = None
+    """Hugging Face dataset id, e.g. google/fleurs (source: hub); `path` may name a local copy instead"""
+    hub_config: str | None = None
+    """configuration of the hub dataset, e.g. am_et"""
+    hub_revision: str | None = None
+    """git revision of the hub dataset (40 hex digits pin it)"""
+    hub_split: str = "train"
+    """split of the hub dataset"""
+    text_column: str | None = None
+    """column holding the transcript (hub, custom tables); null = the usual names are tried"""
+    audio_column: str | None = None
+    """column holding the audio (hub, custom tables); null = the usual names are tried"""
+    min_up_votes: int = Field(default=0, ge=0)
+    """Common Voice: drop clips with fewer up-votes (votes)"""
+    max_down_votes: int = Field(default=1000, ge=0)
+    """Common Voice: drop clips with more down-votes (votes)"""
+    sentences: int | None = Field(default=None, ge=1)
+    """espeak: how many of the shipped sentences to speak; null = all"""
+    voices: list[str] = []
+    """espeak: variants that act as speakers, e.g. [f2, m3]; empty = the language's plain voice"""
+    words_per_minute: Annotated[int, Field(ge=80, le=450)] = 150
+    """espeak: speaking rate (words per minute)"""
+
+
+class Doctor(Section):
+    min_seconds: Seconds = 0.3
+    """drop clips shorter than this after trimming (seconds)"""
+    max_seconds: Positive = 20.0
+    """drop clips longer than this after trimming (seconds)"""
+    min_rms_db: float = -55.0
+    """drop clips quieter than this as silent (dB relative to full scale)"""
+    trim_db: Positive = 40.0
+    """leading and trailing audio this far below the clip's loudest frame is trimmed (dB)"""
+    keep_silence: Seconds = 0.05
+    """silence left at each end after trimming (seconds)"""
+    max_chars_per_second: Positive = 35.0
+    """drop clips whose transcript cannot be spoken this fast (characters per second)"""
+    rate_outlier: Positive = 3.5
+    """characters per second this many robust deviations (MAD) from the median make a clip suspect"""
+    clipped_share: Share = 0.001
+    """share of samples at full scale above which a clip is suspect (0..1)"""
+    dc_offset: Share = 0.01
+    """absolute mean of the samples above which a clip is suspect (full scale = 1)"""
+    unknown_characters: Literal["drop", "suspect"] = "drop"
+    """what happens to a clip whose normalised text has characters outside the language's set"""
+    val_share: Share = 0.04
+    """share of each speaker's clips for validation (0..1)"""
+    test_share: Share = 0.04
+    """share of each speaker's clips for the test split, never seen in training (0..1)"""
+
+
+class Text(Section):
+    units: Literal["characters", "phonemes"] = "characters"
+    """what the model reads: characters of the normalised text, or espeak-ng phonemes (needs the espeak extra)"""
+    homophones: bool = False
+    """Amharic: fold letters that sound alike (ሐ ኀ → ሀ, ሠ → ሰ, ዐ → አ, ፀ → ጸ)"""
+
+
+class Data(Section):
+    frames: Count = 1800
+    """frames budget of one micro-batch, padding included (mel frames)"""
+    accumulate: Count = 1
+    """micro-batches per optimizer step"""
+    ram_gb: Positive = 2.0
+    """features are held in RAM while they fit in this budget, else read from the cache on disk (GB)"""
+    workers: int = Field(default=0, ge=0)
+    """loader processes; 0 = load in the training process, best when features fit in RAM"""
+
+
+class Acoustic(Section):
+    preset: Literal["unit", "tiny", "base"] = "tiny"
+    """network size: unit (tests), tiny (about 4 M parameters), base (about 25 M)"""
+    rate: Count = 16000
+    """waveform sample rate in and out (Hz)"""
+    hop: Count = 256
+    """hop between mel frames (samples)"""
+    window: Count = 1024
+    """STFT window and FFT length (samples)"""
+    mels: Count = 80
+    """mel bands"""
+    dropout: Share = 0.1
+    """dropout in encoder, duration predictor and decoder (0..1)"""
+    griffin_lim: Count = 60
+    """Griffin-Lim iterations when listening"""
+
+
+class Train(Section):
+    steps: Count = 2000
+    """optimizer steps when `minutes` is null"""
+    lr: Positive = 1.0e-3
+    """peak learning rate"""
+    warmup: int = Field(default=100, ge=0)
+    """linear warm-up (steps); the rate then falls on a cosine"""
+    final_lr: Share = 0.02
+    """share of the peak rate at the end of the cosine (0..1)"""
+    betas: tuple[Share, Share] = (0.9, 0.98)
+    """AdamW's betas"""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """AdamW's weight decay, on matrices only"""
+    clip_norm: Positive = 1.0
+    """gradient norm is clipped to this"""
+    ema: Share = 0.0
+    """decay of the exponential moving average of the weights used to listen and export; 0 = none"""
+    evaluate_every: Count = 500
+    """validation, fixed sentences and `best` every so many steps"""
+    checkpoint_every: Count = 500
+    """periodic checkpoint every so many steps"""
+    keep: Count = 2
+    """periodic checkpoints kept; best and latest are always kept"""
+    patience: int | None = Field(default=None, ge=1)
+    """stop after so many evaluations without a better validation loss; null = never"""
+    log_every: Count = 10
+    """history row every so many steps"""
+    max_skips: int = Field(default=3, ge=0)
+    """consecutive steps with a non-finite loss or gradient that are skipped before the run stops"""
+
+
+class Synthesis(Section):
+    sentences: list[str] = []
+    """fixed sentences spoken at every evaluation; empty = the first three of the test split"""
+    speaking_rate: Positive = 1.0
+    """speed of synthesized speech: 1.25 is a quarter faster"""
+
+
+class Params(Section):
+    lang: Annotated[str, Field(min_length=2)] = "am"
+    """language: the name of a file in params/, used for its normaliser, its voice and its outputs (ISO 639 code)"""
+    languages: list[str] = []
+    """languages read from the corpus when there is more than one (ISO 639 codes); empty = only `lang`"""
+    system: Literal["acoustic"] = "acoustic"
+    """which text-to-speech system is trained"""
+    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "first"
+    """name of the run: its files are in outputs/<lang>/<system>/<run>/"""
+    minutes: Positive | None = None
+    """time budget of training, evaluation and saving together (minutes); null = train.steps decides"""
+    resume: bool = False
+    """continue the run's latest checkpoint"""
+    seed: int = Field(default=1, ge=0)
+    """seed of initial weights, data order, dropout and synthesis"""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """where to train; auto = cuda, else mps, else cpu"""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """arithmetic of the training step"""
+    threads: Count | None = None
+    """CPU threads; null = all cores this process may use"""
+    tracking: Literal["online", "offline", "disabled"] = "offline"
+    """Weights & Biases; online needs WANDB_API_KEY, without one it becomes offline; history.jsonl is always written"""
+    corpus: Corpus = Corpus()
+    """where the speech comes from"""
+    doctor: Doctor = Doctor()
+    """limits of the corpus doctor"""
+    text: Text = Text()
+    """how text becomes units"""
+    data: Data = Data()
+    """how examples become batches"""
+    acoustic: Acoustic = Acoustic()
+    """the acoustic system's features and network"""
+    train: Train = Train()
+    """optimisation"""
+    synthesis: Synthesis = Synthesis()
+    """what is spoken while listening"""
+
+    @property
+    def langs(self) -> list[str]:
+        return self.languages or [self.lang]
+
+    def __str__(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{self}</pre>"
+
+
+def load(lang: str | Path, overrides: Mapping[str, Any] | Iterable[str] = (), **dials: Any) -> Params:
+    """Read `params/<lang>.yaml` (or the file `lang` names) over `params/default.yaml` and apply dials and overrides.
+
+    `dials` are top-level fields, `None` meaning "what the file says". `overrides` are dotted: `{"train.lr": 1e-3}` or
+    `["train.lr=1.0e-3"]`. Raises `ParamsError` for a missing file, an unknown key, a wrong type or a value out of range.
+    """
+    if not isinstance(lang, str | Path):
+        raise ParamsError(f"lang: got {lang!r}, a {type(lang).__name__}; YAML reads no, yes, on and off as booleans: quote it")
+    path = Path(lang) if str(lang).endswith((".yaml", ".yml")) else PARAMS / f"{lang}.yaml"
+    if not path.is_file():
+        known = sorted(f.stem for f in PARAMS.glob("*.yaml"))
+        raise ParamsError(f"lang: no file {path}; known are {', '.join(known)}; copy params/default.yaml{near(str(lang), known)}")
+    merged = read(PARAMS / "default.yaml")
+    merge(merged, read(path), str(path))
+    merge(merged, {k: v for k, v in dials.items() if v is not None}, "dials")
+    for key, value in dotted(overrides).items():
+        head, *rest = key.split(".")
+        value = {rest[0]: value} if rest else value
+        merge(merged, {head: value}, f"override {key}")
+    return validate(merged, f"{path} with its dials" if dials or overrides else str(path))
+
+
+def from_dials(namespace: Mapping[str, Any]) -> Params:
+    """The params of a notebook, from its `globals()` right after the parameters cell.
+
+    Papermill injects whatever it is passed (`-p`, `-f`) and only warns of unknown names. Every plain value in the
+    namespace is therefore taken as a dial, and an unknown one is an error.
+    """
+    shell = {"In", "Out", "exit", "quit", "get_ipython", "open"}
+    given = {
+        k: v
+        for k, v in namespace.items()
+        if not k.startswith("_") and k not in shell and not isinstance(v, types.ModuleType) and not callable(v)
+    }
+    overrides = given.pop("overrides", None) or {}
+    lang = given.pop("lang", None)
+    named = given.get("resume"), lang
+    if lang is None:
+        raise ParamsError(f"lang: not given ({named}); set it in the parameters cell or pass -p lang am")
+    dials = {k: v for k, v in given.items() if not isinstance(v, dict)}
+    sections = {k: v for k, v in given.items() if isinstance(v, dict)}
+    flat = {f"{k}.{kk}": vv for k, v in sections.items() for kk, vv in v.items()}
+    return load(lang, {**flat, **dotted(overrides)}, **dials)
+
+
+def dotted(overrides: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:
+    if isinstance(overrides, Mapping):
+        return dict(overrides)
+    out = {}
+    for item in overrides:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise ParamsError(f"{item!r} is not an override; write key=value, e.g. train.lr=1.0e-3")
+        out[key.strip()] = yaml.safe_load(value)
+    return out
+
+
+def read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path}: not readable as YAML: {error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ParamsError(f"{path}: must hold key: value lines, found {type(content).__name__}")
+    return content
+
+
+def merge(base: dict[str, Any], over: Mapping[str, Any], where: str) -> None:
+    """Lay `over` onto `base`, section by section; a section given as a plain value is an error, never a replacement."""
+    for key, value in over.items():
+        if isinstance(base.get(key), dict):
+            if not isinstance(value, Mapping):
+                raise ParamsError(f"{where}: {key} is a section; write {key}: {{...}} or {key}.<name>, got {value!r}")
+            base[key].update(value)
+        else:
+            base[key] = value
+
+
+def validate(values: Mapping[str, Any], where: str) -> Params:
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise ParamsError(f"{where}:\n" + "\n".join(f"  {explain(e)}" for e in error.errors())) from None
+
+
+def explain(error: Mapping[str, Any]) -> str:
+    """One line for one of pydantic's errors: the dotted name, what was found, what to write."""
+    place = [str(part) for part in error["loc"]]
+    name, found = ".".join(place), error["input"]
+    if error["type"] == "extra_forbidden":
+        return f"{name}: there is no such parameter{near(name, names())}"
+    hint = ""
+    if isinstance(found, bool):
+        hint = " (YAML reads no, yes, on, off as booleans: quote it)"
+    elif isinstance(found, str) and looks_numeric(found):
+        hint = f" (YAML reads {found} as text: write {float(found):.1e})" if "e" in found.lower() else " (remove the quotes)"
+    return f"{name}: {error['msg'][0].lower()}{error['msg'][1:]}, got {found!r}{hint}"
+
+
+def looks_numeric(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    by_leaf = [k for k in known if k.split(".")[-1] == name.split(".")[-1]]
+    found = difflib.get_close_matches(name, known, n=1, cutoff=0.6) or by_leaf[:1]
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def names(section: type[BaseModel] = Params, prefix: str = "") -> list[str]:
+    out = []
+    for key, field in section.model_fields.items():
+        out.append(prefix + key)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            out += names(field.annotation, f"{prefix}{key}.")
+    return out
+
+
+def document() -> str:
+    """The text of `params/default.yaml`: every field with its meaning, unit, choices and default."""
+    lines = ["# Every parameter with its default. Written by `python -m ttslib validate --document`; do not edit:"]
+    lines += ["# put what differs into params/<lang>.yaml, or give it on the command line as key=value.", ""]
+
+    def walk(section: BaseModel, indent: str) -> None:
+        for key, field in type(section).model_fields.items():
+            value = getattr(section, key)
+            doc = " ".join((field.description or "").split())
+            if get_args(field.annotation) and all(isinstance(a, str) for a in get_args(field.annotation)):
+                doc += f" [{' | '.join(get_args(field.annotation))}]"
+            if isinstance(value, BaseModel):
+                lines.append(f"\n{indent}# {doc}\n{indent}{key}:")
+                walk(value, indent + "  ")
+            else:
+                plain = section.model_dump(mode="json")[key]
+                shown = yaml.safe_dump(plain, default_flow_style=True, width=10**6).removesuffix("\n...\n").strip()
+                lines.append(f"{indent}# {doc}\n{indent}{key}: {shown}")
+
+    walk(Params(), "")
+    return "\n".join(lines) + "\n"
