@@ -135,7 +135,7 @@ class Train(Section):
     """linear warm-up (steps); the rate then falls on a cosine"""
     final_lr: Share = 0.02
     """share of the peak rate at the end of the cosine (0..1)"""
-    betas: tuple[Share, Share] = (0.9, 0.98)
+    betas: Annotated[tuple[Share, Share], Field(strict=False)] = (0.9, 0.98)
     """AdamW's betas"""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """AdamW's weight decay, on matrices only"""
@@ -171,8 +171,9 @@ class Params(Section):
     """languages read from the corpus when there is more than one (ISO 639 codes); empty = only `lang`"""
     system: Literal["acoustic"] = "acoustic"
     """which text-to-speech system is trained"""
-    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "first"
-    """name of the run: its files are in outputs/<lang>/<system>/<run>/"""
+    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
+    """name of the run: its files are in outputs/<lang>/<system>/<run>/; null = the next number to train, the last run to
+    listen to"""
     minutes: Positive | None = None
     """time budget of training, evaluation and saving together (minutes); null = train.steps decides"""
     resume: bool = False
@@ -220,11 +221,15 @@ def load(lang: str | Path, overrides: Mapping[str, Any] | Iterable[str] = (), **
     `["train.lr=1.0e-3"]`. Raises `ParamsError` for a missing file, an unknown key, a wrong type or a value out of range.
     """
     if not isinstance(lang, str | Path):
-        raise ParamsError(f"lang: got {lang!r}, a {type(lang).__name__}; YAML reads no, yes, on and off as booleans: quote it")
+        raise ParamsError(
+            f"lang: got {lang!r}, a {type(lang).__name__}; YAML reads no, yes, on and off as booleans: quote it"
+        )
     path = Path(lang) if str(lang).endswith((".yaml", ".yml")) else PARAMS / f"{lang}.yaml"
     if not path.is_file():
         known = sorted(f.stem for f in PARAMS.glob("*.yaml"))
-        raise ParamsError(f"lang: no file {path}; known are {', '.join(known)}; copy params/default.yaml{near(str(lang), known)}")
+        raise ParamsError(
+            f"lang: no file {path}; known are {', '.join(known)}; copy params/default.yaml{near(str(lang), known)}"
+        )
     merged = read(PARAMS / "default.yaml")
     merge(merged, read(path), str(path))
     merge(merged, {k: v for k, v in dials.items() if v is not None}, "dials")
@@ -249,9 +254,8 @@ def from_dials(namespace: Mapping[str, Any]) -> Params:
     }
     overrides = given.pop("overrides", None) or {}
     lang = given.pop("lang", None)
-    named = given.get("resume"), lang
     if lang is None:
-        raise ParamsError(f"lang: not given ({named}); set it in the parameters cell or pass -p lang am")
+        raise ParamsError("lang: not given; set it in the parameters cell or pass -p lang am")
     dials = {k: v for k, v in given.items() if not isinstance(v, dict)}
     sections = {k: v for k, v in given.items() if isinstance(v, dict)}
     flat = {f"{k}.{kk}": vv for k, v in sections.items() for kk, vv in v.items()}
@@ -310,7 +314,11 @@ def explain(error: Mapping[str, Any]) -> str:
     if isinstance(found, bool):
         hint = " (YAML reads no, yes, on, off as booleans: quote it)"
     elif isinstance(found, str) and looks_numeric(found):
-        hint = f" (YAML reads {found} as text: write {float(found):.1e})" if "e" in found.lower() else " (remove the quotes)"
+        hint = (
+            f" (YAML reads {found} as text: write {float(found):.1e})"
+            if "e" in found.lower()
+            else " (remove the quotes)"
+        )
     return f"{name}: {error['msg'][0].lower()}{error['msg'][1:]}, got {found!r}{hint}"
 
 

@@ -1,0 +1,162 @@
+"""`python -m ttslib <verb>` (or `ttslib <verb>`): the notebooks' jobs without a notebook.
+
+    prepare  params/am.yaml                    corpus -> manifest and features
+    train    params/am.yaml minutes=10 run=a   -> outputs/am/acoustic/a/
+    speak    outputs/am/acoustic/a --text "..." --out hello.wav    (or --file sentences.txt --out folder/)
+    evaluate outputs/am/acoustic/a             -> scorecard.json
+    export   outputs/am/acoustic/a --out folder/
+    validate params/am.yaml                    print the resolved params
+
+After the params file come overrides, key=value in dotted form. Results go to stdout and files, progress to stderr.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from ttslib import params
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb; returns the exit code: 0 done, 1 failed with one clear message, 2 wrong usage, 130/143 stopped."""
+    options = parser().parse_args(arguments)
+    try:
+        return options.verb(options) or 0
+    except expected() as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def expected() -> tuple[type[Exception], ...]:
+    """Errors that are about the user's input and speak for themselves; anything else is a bug and keeps its traceback."""
+    from ttslib import audio, checkpoint, dataset, manifest, runs, train, units
+    from ttslib.corpora.clip import CorpusError
+
+    return (
+        params.ParamsError, CorpusError, manifest.ManifestError, dataset.DatasetError, checkpoint.CheckpointError,
+        runs.RunError, train.TrainError, units.UnitsError, audio.AudioError, FileNotFoundError,
+    )  # fmt: skip
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="ttslib", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    verbs = top.add_subparsers(required=True, metavar="verb")
+    for name, verb, text in (
+        ("prepare", prepare, "corpus -> manifest and features"),
+        ("train", train, "train a run"),
+        ("validate", validate, "check and print resolved params"),
+    ):
+        sub = verbs.add_parser(name, help=text)
+        sub.add_argument("params", nargs="?", help="a params file, or a language that has one in params/")
+        sub.add_argument("overrides", nargs="*", metavar="key=value")
+        sub.set_defaults(verb=verb)
+        if name == "prepare":
+            sub.add_argument("--again", action="store_true", help="read the corpus anew even if a manifest exists")
+        if name == "validate":
+            sub.add_argument("--document", action="store_true", help="print the text of params/default.yaml instead")
+    for name, verb, text in (
+        ("speak", speak, "speak texts with a trained run"),
+        ("evaluate", evaluate, "score a trained run on its held-out clips"),
+        ("export", export, "write a trained run for its own runtime"),
+    ):
+        sub = verbs.add_parser(name, help=text)
+        sub.add_argument("run", type=Path, help="a run's folder, or a checkpoint or exported folder")
+        sub.set_defaults(verb=verb)
+        if name != "evaluate":
+            sub.add_argument("--out", type=Path, required=True, help="where to write")
+        if name == "speak":
+            given = sub.add_mutually_exclusive_group(required=True)
+            given.add_argument("--text", help="one text, written to --out")
+            given.add_argument("--file", type=Path, help="one text a line, written to the folder --out")
+            sub.add_argument("--voice", help="speaker (default: the first)")
+            sub.add_argument("--lang", help="language (default: the first)")
+            sub.add_argument("--seed", type=int, default=0)
+            sub.add_argument("--speaking-rate", type=float, default=1.0, help="2 is twice as fast")
+    return top
+
+
+def resolved(options) -> params.Params:
+    if options.params is None:
+        raise params.ParamsError("no params file given, e.g. python -m ttslib train params/am.yaml")
+    return params.load(options.params, options.overrides)
+
+
+def prepare(options) -> None:
+    from ttslib import manifest, pipeline
+    from ttslib.systems import system_class
+
+    p = resolved(options)
+    found = manifest.prepare(p, again=options.again)
+    system = system_class(p.system).fresh(p, found.split("train"))
+    for split in ("train", "val"):
+        pipeline.features(system, found, split, p)
+    print(json.dumps({"manifest": str(found.folder), "totals": found.totals()}, ensure_ascii=False))
+
+
+def train(options) -> int:
+    from ttslib import pipeline
+
+    done = pipeline.train(resolved(options), watch=say)
+    print(json.dumps({"run": str(done.run.folder), **vars(done.result)}))
+    return {"SIGTERM": 143, "SIGINT": 130}.get(done.result.stopped, 0)
+
+
+def say(rows: list[dict]) -> None:
+    """The newest history row as one line on stderr."""
+    row = rows[-1]
+    shown = {k: v for k, v in row.items() if k not in ("step", "epoch", "memory_gb", "elapsed_s")}
+    values = "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in shown.items())
+    print(f"step {row['step']}  {values}", file=sys.stderr)
+
+
+def speak(options) -> None:
+    from ttslib import audio, pipeline
+
+    system = pipeline.load(checkpoint_of(options.run))
+    choices = {
+        "voice": options.voice,
+        "lang": options.lang,
+        "seed": options.seed,
+        "speaking_rate": options.speaking_rate,
+    }
+    if options.text is not None:
+        print(audio.save(options.out, system.synthesize(options.text, **choices), system.rate))
+        return
+    texts = [line for line in options.file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    for file in pipeline.speak(system, texts, options.out, **choices):
+        print(file)
+
+
+def evaluate(options) -> None:
+    from ttslib import pipeline
+
+    card = pipeline.evaluate(options.run)
+    print(json.dumps(card["median"]))
+
+
+def export(options) -> None:
+    from ttslib import pipeline
+
+    print(pipeline.load(checkpoint_of(options.run)).export(options.out))
+
+
+def validate(options) -> None:
+    print(params.document() if options.document else resolved(options), end="")
+
+
+def checkpoint_of(folder: Path) -> Path:
+    """The checkpoint to use in a run's folder (its best), or the folder itself when it is one."""
+    from ttslib import runs
+
+    if (folder / "system.json").is_file():
+        return folder
+    if (best := runs.Run(folder).trained) is None:
+        raise runs.RunError(f"{folder}: neither a run with a checkpoint nor a checkpoint folder")
+    return best
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,230 @@
+"""Checkpoints: safetensors + JSON, written atomically with checksums, never pickled.
+
+    checkpoints/epoch{N}_step{M}/   model.safetensors  system.json  state.safetensors  state.json  checksums.json
+    checkpoints/latest, best  ->    symbolic links, replaced atomically
+
+A folder appears under its name only when every byte of it is on disk (write to a temporary folder, fsync, rename), so a
+kill at any instant leaves the previous checkpoint whole and `latest` pointing at a good one.
+"""
+
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+NAME = re.compile(r"^epoch(\d+)_step(\d+)$")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is missing, damaged, or belongs to another run; the message names the file or the difference."""
+
+
+def save(folder: Path, name: str, weights: dict[str, torch.Tensor], system: dict, state: dict) -> Path:
+    """Write `folder/name` and point `latest` at it. `state` is a nested dict/list of tensors and plain JSON values."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
+    partial = folder / f".writing-{name}-{os.getpid()}"
+    partial.mkdir()
+    tensors: dict[str, torch.Tensor] = {}
+    skeleton = pack(state, tensors, "")
+    save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, partial / "model.safetensors")
+    save_file(tensors, partial / "state.safetensors")
+    write_json(partial / "system.json", system)
+    write_json(partial / "state.json", skeleton)
+    write_json(partial / "checksums.json", {f.name: sha256(f) for f in sorted(partial.iterdir())})
+    for file in partial.iterdir():
+        sync(file)
+    sync(partial)
+    final = folder / name
+    if final.exists():  # the same step written again, e.g. after resuming from an older checkpoint
+        aside = folder / f".replaced-{name}-{os.getpid()}"
+        os.rename(final, aside)
+        os.rename(partial, final)
+        shutil.rmtree(aside)
+    else:
+        os.rename(partial, final)
+    sync(folder)
+    link(folder, "latest", name)
+    return final
+
+
+def link(folder: Path, alias: str, name: str) -> None:
+    """Point `latest` or `best` at a checkpoint, atomically."""
+    temporary = folder / f".{alias}-{os.getpid()}"
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(name)
+    os.replace(temporary, folder / alias)
+    sync(folder)
+
+
+def load(path: Path) -> tuple[dict[str, torch.Tensor], dict, dict]:
+    """`(weights, system, state)` of a checkpoint, after verifying its checksums. Raises `CheckpointError`."""
+    verify(path)
+    tensors = load_file(path / "state.safetensors")
+    state = unpack(json.loads((path / "state.json").read_text(encoding="utf-8")), tensors)
+    system = json.loads((path / "system.json").read_text(encoding="utf-8"))
+    return load_file(path / "model.safetensors"), system, state
+
+
+def verify(path: Path) -> None:
+    """Raise `CheckpointError` naming the first file that is missing or differs from its checksum."""
+    listing = path / "checksums.json"
+    if not listing.is_file():
+        raise CheckpointError(f"{path}: no checksums.json; not a complete checkpoint")
+    try:
+        checksums = json.loads(listing.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{listing}: damaged: {error}") from None
+    for name, expected in checksums.items():
+        if not (path / name).is_file():
+            raise CheckpointError(f"{path / name}: missing")
+        if sha256(path / name) != expected:
+            raise CheckpointError(f"{path / name}: damaged: its checksum is not the one written with it")
+
+
+def newest(folder: Path) -> Path:
+    """The checkpoint to resume from: `latest`, or, said loudly, the newest whole one when `latest` is damaged."""
+    candidates = sorted(listed(folder), key=lambda path: step_of(path), reverse=True)
+    first = folder / "latest"
+    if first.exists():
+        candidates = [first.resolve(), *(c for c in candidates if c != first.resolve())]
+    for candidate in candidates:
+        try:
+            verify(candidate)
+        except CheckpointError as error:
+            print(f"WARNING: {error}; falling back to the checkpoint before it", file=sys.stderr)
+            continue
+        return candidate
+    raise CheckpointError(f"{folder}: no whole checkpoint to resume from; start a new run without resume=true")
+
+
+def listed(folder: Path) -> list[Path]:
+    return [path for path in folder.resolve().iterdir() if NAME.match(path.name)] if folder.is_dir() else []
+
+
+def step_of(path: Path) -> int:
+    return int(NAME.match(path.name)[2])
+
+
+def prune(folder: Path, keep: int) -> list[str]:
+    """Delete periodic checkpoints beyond the newest `keep`; never what `best` or `latest` points at. Returns the names."""
+    held = {(folder / alias).resolve() for alias in ("best", "latest") if (folder / alias).exists()}
+    spare = [path for path in sorted(listed(folder), key=step_of) if path not in held]
+    gone = spare[: max(0, len(spare) - max(0, keep - len(held)))]
+    for path in gone:
+        hidden = path.with_name(f".replaced-{path.name}-{os.getpid()}")
+        os.rename(path, hidden)  # a half-deleted folder must never look like a checkpoint
+        shutil.rmtree(hidden)
+    return [path.name for path in gone]
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process left half-written, putting back a checkpoint it had moved aside."""
+    for path in folder.iterdir():
+        if path.name.startswith(".replaced-"):
+            name = path.name.removeprefix(".replaced-").rpartition("-")[0]
+            whole = NAME.match(name) and not (folder / name).exists() and (path / "checksums.json").is_file()
+            os.rename(path, folder / name) if whole else shutil.rmtree(path)
+        elif path.name.startswith(".writing-"):
+            shutil.rmtree(path)
+        elif path.is_symlink() and path.name.startswith("."):
+            path.unlink()
+
+
+def pack(value, tensors: dict[str, torch.Tensor], key: str):
+    """A nested structure as JSON, its tensors moved into `tensors` under their path."""
+    if isinstance(value, torch.Tensor):
+        tensors[key] = value.detach().cpu().contiguous()
+        return {"__tensor__": key}
+    if isinstance(value, dict):
+        pairs = [[k, pack(v, tensors, f"{key}/{k}")] for k, v in value.items()]
+        return dict(pairs) if all(isinstance(k, str) for k in value) else {"__pairs__": pairs}
+    if isinstance(value, list | tuple):
+        return [pack(v, tensors, f"{key}/{i}") for i, v in enumerate(value)]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"{key}: a {type(value).__name__} cannot be stored in a checkpoint")
+
+
+def unpack(value, tensors: dict[str, torch.Tensor]):
+    if isinstance(value, dict):
+        if "__tensor__" in value:
+            return tensors[value["__tensor__"]]
+        if "__pairs__" in value:
+            return {k: unpack(v, tensors) for k, v in value["__pairs__"]}
+        return {k: unpack(v, tensors) for k, v in value.items()}
+    return [unpack(v, tensors) for v in value] if isinstance(value, list) else value
+
+
+def rng_state() -> dict:
+    """The state of every random generator a training step may draw from: torch (CPU, CUDA), NumPy, Python."""
+    kind, keys, place, has_gauss, gauss = np.random.get_state()
+    version, internal, gauss_next = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), place, has_gauss, gauss],
+        "python": [version, list(internal), gauss_next],
+    }
+
+
+def set_rng_state(state: dict) -> None:
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    kind, keys, place, has_gauss, gauss = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), place, has_gauss, gauss))
+    version, internal, gauss_next = state["python"]
+    random.setstate((version, tuple(internal), gauss_next))
+
+
+@contextmanager
+def own_rng(seed: int) -> Iterator[None]:
+    """Random draws inside start from `seed` and leave the generators outside as they were."""
+    before = rng_state()
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        set_rng_state(before)
+
+
+def write_json(path: Path, value) -> None:
+    """Atomically, so that a reader or a kill never sees half a file."""
+    partial = path.with_name(f".{path.name}-{os.getpid()}")
+    partial.write_text(json.dumps(value, ensure_ascii=False, indent=1), encoding="utf-8")
+    sync(partial)
+    os.replace(partial, path)
+
+
+def read_json(path: Path):
+    """Raises `CheckpointError` for a missing or damaged file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error}") from None
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,214 @@
+"""Manifest + `system.encode` -> cached features -> padded batches by a frames budget; order = f(seed, epoch).
+
+Every feature is computed once per system, tokenizer and clip, kept on disk under a content hash and in RAM while the
+budget lasts. A clip that cannot be encoded is quarantined with its reason: it neither stops a run nor vanishes.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+Example = dict[str, Tensor]
+
+
+class BadClip(ValueError):
+    """A clip that a system cannot learn from; the message says why."""
+
+
+class DatasetError(ValueError):
+    """No usable clip is left, or too many are bad."""
+
+
+@dataclass
+class Features:
+    """The encoded examples of some manifest rows, in their order: a sequence of `dict[str, Tensor]` (CPU, unpadded)."""
+
+    ids: list[str]
+    files: list[Path]
+    lengths: list[int]
+    """frames of each example: the last axis of the tensor the system names in `length_of`"""
+    quarantined: list[dict] = field(default_factory=list)
+    ram: dict[int, Example] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.ram[index] if index in self.ram else load_file(self.files[index])
+
+
+def encode_all(system, rows: Sequence, read: Callable, cache: Path, ram_gb: float, workers: int = 0) -> Features:
+    """Encode `rows` with `system`, reusing what `cache` holds.
+
+    `read(row) -> Tensor (samples,)` at `system.rate`. Raises `DatasetError` when nothing survives.
+    """
+    from tqdm import tqdm
+
+    folder = cache / system.feature_key[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    features, budget = Features([], [], []), ram_gb * 2**30
+    quiet = not sys.stderr.isatty()
+    for row in tqdm(rows, desc="features", unit="clip", mininterval=10 if quiet else 0.1, delay=5 if quiet else 0):
+        file = folder / f"{row_key(row)}.safetensors"
+        try:
+            example = cached(file) or keep(file, checked(system.encode(row, read(row))))
+        except BadClip as reason:
+            features.quarantined.append({"id": row.id, "reason": str(reason)})
+            continue
+        size = sum(t.nbytes for t in example.values())
+        if size <= budget:
+            features.ram[len(features)] = example
+            budget -= size
+        features.ids.append(row.id)
+        features.files.append(file)
+        features.lengths.append(example[system.length_of].shape[-1])
+    for bad in features.quarantined:
+        print(f"quarantined {bad['id']}: {bad['reason']}", file=sys.stderr)
+    if not features.ids:
+        reasons = "; ".join(sorted({b["reason"] for b in features.quarantined})) or "there were no clips"
+        raise DatasetError(f"none of {len(rows)} clips can be encoded for {type(system).__name__}: {reasons}")
+    return features
+
+
+def row_key(row) -> str:
+    """Names a feature by what it is computed from, so that a changed clip or transcript never meets a stale file."""
+    content = [row.sha, row.start, row.end, row.text, row.lang, row.speaker]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
+
+
+def cached(file: Path) -> Example | None:
+    """The stored example, or None when it is missing or was damaged (it is then computed again, and said so)."""
+    if not file.exists():
+        return None
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        print(f"feature file {file} is damaged ({error}); computing it again", file=sys.stderr)
+        return None
+
+
+def keep(file: Path, example: Example) -> Example:
+    partial = file.with_suffix(f".{os.getpid()}.tmp")
+    save_file({k: v.contiguous() for k, v in example.items()}, partial)
+    os.replace(partial, file)
+    return example
+
+
+def checked(example: Example) -> Example:
+    for name, tensor in example.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise BadClip(f"{name} is not finite")
+    return example
+
+
+def plan(lengths: Sequence[int], budget: int, seed: int, epoch: int) -> list[list[int]]:
+    """The batches of one epoch: every index once, similar lengths together, batch order shuffled.
+
+    A batch of `k` clips costs k x its longest, padding included, and stays within `budget` frames; a clip longer than the
+    budget is a batch of its own. The same (lengths, budget, seed, epoch) always gives the same plan.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    jitter = np.asarray(lengths) * rng.uniform(0.85, 1.15, len(lengths))
+    batches, current, longest = [], [], 0
+    for index in np.argsort(jitter, kind="stable").tolist():
+        grown = max(longest, lengths[index])
+        if current and grown * (len(current) + 1) > budget:
+            batches.append(current)
+            current, grown = [], lengths[index]
+        current.append(index)
+        longest = grown
+    batches.append(current)
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+@dataclass(frozen=True)
+class Position:
+    """The next micro-batch: `batch` within the plan of `epoch`."""
+
+    epoch: int = 0
+    batch: int = 0
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An endless sequence of index lists from `start` on; with several processes, each takes its turn.
+
+    Iterating yields `(position after all processes took a batch, indices)`. No batch is dropped or repeated at an epoch's
+    end: the next epoch follows on.
+    """
+
+    lengths: Sequence[int]
+    budget: int
+    seed: int
+    start: Position = Position()
+    rank: int = 0
+    processes: int = 1
+
+    def __iter__(self) -> Iterator[tuple[Position, list[int]]]:
+        epoch, batch, turn, mine = self.start.epoch, self.start.batch, 0, []
+        while True:
+            batches = plan(self.lengths, self.budget, self.seed, epoch)
+            while batch < len(batches):
+                if turn == self.rank:
+                    mine = batches[batch]
+                batch, turn = batch + 1, turn + 1
+                if turn == self.processes:
+                    yield Position(epoch, batch), mine
+                    turn = 0
+            epoch, batch = epoch + 1, 0
+
+
+class Indices:
+    """The index lists of a stream, as the loader's batch sampler."""
+
+    def __init__(self, stream: Stream):
+        self.stream = stream
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (indices for _, indices in self.stream)
+
+
+def collate(examples: Sequence[Example]) -> Example:
+    """Pad the last axis of each named tensor with zeros and add `<name>_len` (batch,); scalars are stacked."""
+    batch = {}
+    for name in examples[0]:
+        tensors = [e[name] for e in examples]
+        if tensors[0].ndim == 0:
+            batch[name] = torch.stack(tensors)
+            continue
+        lengths = [t.shape[-1] for t in tensors]
+        padded = tensors[0].new_zeros(len(tensors), *tensors[0].shape[:-1], max(lengths))
+        for row, tensor in zip(padded, tensors, strict=True):
+            row[..., : tensor.shape[-1]] = tensor
+        batch[name], batch[f"{name}_len"] = padded, torch.tensor(lengths)
+    return batch
+
+
+def loader(
+    features: Features, stream: Stream, workers: int, pin: bool
+) -> Iterator[tuple[Position, list[int], Example]]:
+    """`(position after it, indices, batch)` for every turn of the stream, prefetched by `workers` processes."""
+    batches = DataLoader(
+        features,
+        batch_sampler=Indices(stream),
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=pin,
+        generator=torch.Generator().manual_seed(0),  # its own, so that making a loader never moves the training RNG
+    )
+    return ((position, indices, batch) for (position, indices), batch in zip(stream, batches, strict=False))
+
+
+def to_device(batch: Example, device: torch.device) -> Example:
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}

@@ -1,0 +1,361 @@
+"""Clips to and from `manifest.jsonl`: one row a clip, its split, totals, and a digest that names the training data.
+
+A manifest's folder holds `manifest.jsonl` (what is trained on), `dropped.jsonl` (what is not, and why),
+`suspects.jsonl` (kept, but worth a listen) and `summary.json` (totals). Reading is strict.
+"""
+
+import hashlib
+import json
+import math
+import os
+import sys
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ttslib import paths
+from ttslib.params import Params
+
+SPLITS = ("train", "val", "test")
+ENOUGH = 20  # clips of a language from which on val and test hold at least one each
+
+
+class ManifestError(ValueError):
+    """A manifest that cannot be made or read: which file and line, what was found and what to do."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One clip that survived the doctor.
+
+    `text` is normalised, `raw` as the corpus has it; `start` and `end` bound the speech (seconds), `rate` is the file's
+    own (Hz), `sha` the SHA-1 of the decoded mono samples and their rate; `suspects` are `"reason: detail"` lines.
+    `audio` is relative to the manifest's folder when the file is below it, else absolute.
+    """
+
+    id: str
+    audio: str
+    text: str
+    raw: str
+    lang: str
+    speaker: str
+    source: str
+    licence: str
+    start: float
+    end: float
+    rate: int
+    sha: str
+    split: str = "train"
+    suspects: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """Duration of the trimmed speech (seconds)."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The rows of one folder, in the order the corpus gave them, and what was dropped on the way."""
+
+    rows: tuple[Row, ...]
+    dropped: tuple[dict[str, Any], ...]
+    folder: Path
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all that changes training (ids, audio, texts, spans, splits), wherever the files lie."""
+        told = [[r.id, r.sha, r.text, r.lang, r.speaker, r.start, r.end, r.split] for r in self.rows]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+    def split(self, name: str) -> list[Row]:
+        """The rows of `train`, `val` or `test`; any other name is a `ManifestError`."""
+        if name not in SPLITS:
+            raise ManifestError(f"there is no split {name!r}; there are {', '.join(SPLITS)}")
+        return [row for row in self.rows if row.split == name]
+
+    def audio(self, row: Row) -> Path:
+        """Where the row's audio file is."""
+        return self.folder / row.audio
+
+    def totals(self) -> list[dict[str, Any]]:
+        """Clips, minutes of trimmed speech and characters of text for each language, speaker and split."""
+        sums: dict[tuple[str, str, str], list[float]] = defaultdict(lambda: [0, 0.0, 0])
+        for row in self.rows:
+            entry = sums[row.lang, row.speaker, row.split]
+            entry[0] += 1
+            entry[1] += row.seconds / 60
+            entry[2] += len(row.text)
+        return [
+            dict(lang=lang, speaker=speaker, split=split, clips=clips, minutes=round(minutes, 3), characters=characters)
+            for (lang, speaker, split), (clips, minutes, characters) in sorted(
+                sums.items(), key=lambda item: (item[0][0], item[0][1], SPLITS.index(item[0][2]))
+            )
+        ]
+
+    def charset(self) -> Counter[str]:
+        """How often each character occurs in the normalised texts of the train split."""
+        return Counter("".join(row.text for row in self.split("train")))
+
+
+def folder(p: Params) -> Path:
+    """Where the manifest of these params lies: params that change the data have a folder of their own."""
+    from ttslib import doctor, text
+
+    decides = {
+        "corpus": p.corpus.model_dump(mode="json"),
+        "doctor": p.doctor.model_dump(mode="json"),
+        "rules": doctor.VERSION,
+        "homophones": p.text.homophones,
+        "langs": p.langs,
+        "seed": p.seed,
+        "normalisers": {lang: text.version(lang) for lang in p.langs},
+    }
+    short = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:8]
+    return paths.outputs() / p.lang / "data" / f"{p.corpus.source}-{short}"
+
+
+def prepare(p: Params, again: bool = False) -> Manifest:
+    """The manifest of these params: the one on disk, else (or with `again`) made from the corpora of all `p.langs`.
+
+    Says on stderr which it was. Raises `ManifestError` when a language has no clip to train on, with the reasons.
+    """
+    from ttslib import corpora, doctor
+    from ttslib.corpora.clip import Clip
+
+    where = folder(p)
+    if (where / "manifest.jsonl").is_file() and not again:
+        found = read(where)
+        print(f"manifest: found {where}: {len(found.rows)} clips, {len(found.dropped)} dropped", file=sys.stderr)
+        return found
+
+    def clips() -> Iterator[Any]:
+        for lang in p.langs:
+            for clip in corpora.read(p.corpus, lang, where):
+                # An id is unique within one corpus only: 1.wav may exist in every language.
+                several = len(p.langs) > 1 and isinstance(clip, Clip)
+                yield replace(clip, id=f"{lang}-{clip.id}") if several else clip
+
+    rows, dropped = doctor.examine(clips(), p)
+    rows = assign(rows, p.doctor.val_share, p.doctor.test_share, p.seed)
+    trainable = {row.lang for row in rows if row.split == "train"}
+    bare = [lang for lang in p.langs if lang not in trainable]
+    if bare:
+        where.mkdir(parents=True, exist_ok=True)
+        replace_file(where / "dropped.jsonl", lines(dropped))
+        why = ", ".join(f"{n} {reason}" for reason, n in counts(dropped)) or "the corpus holds nothing"
+        raise ManifestError(
+            f"no clip to train on for {', '.join(bare)} in corpus {p.corpus.source} ({p.corpus.path}): "
+            f"{len(rows)} clips survived; dropped: {why}; each is explained in {where / 'dropped.jsonl'}"
+        )
+    made = write(where, rows, dropped)
+    why = ", ".join(f"{n} {reason}" for reason, n in counts(dropped)) or "none"
+    print(f"manifest: made {where}: {len(rows)} clips; dropped: {why}", file=sys.stderr)
+    for lang in p.langs:
+        missing = {"val", "test"} - {row.split for row in rows if row.lang == lang}
+        if missing:
+            print(f"manifest: {lang} has no clip for {' and '.join(sorted(missing))}", file=sys.stderr)
+    return made
+
+
+def assign(rows: Sequence[Row], val_share: float, test_share: float, seed: int) -> list[Row]:
+    """The rows with their splits, decided by hashes of text, speaker and `seed`, not by their order or number.
+
+    Each speaker gives the given shares (0..1). Clips of one text, whatever its case and punctuation, share a split:
+    train, unless a speaker has too few texts that occur once. Every speaker keeps a clip in train. A language of 20
+    clips or more has at least one in val and in test, unless the share is 0 or its texts are too much alike.
+    """
+    keys = [text_key(row.text) for row in rows]
+    groups: dict[str, list[int]] = defaultdict(list)
+    speakers: dict[tuple[str, str], list[int]] = defaultdict(list)
+    langs: dict[str, list[int]] = defaultdict(list)
+    for i, row in enumerate(rows):
+        groups[keys[i]].append(i)
+        speakers[row.lang, row.speaker].append(i)
+        langs[row.lang].append(i)
+    rank = {key: chance(seed, "order", key) for key in groups}
+    trained = {who: len(members) for who, members in speakers.items()}
+    splits = ["train"] * len(rows)
+
+    def take(key: str, name: str) -> bool:
+        """Move a whole group out of train, unless that leaves one of its speakers without a clip in train."""
+        gone = Counter((rows[i].lang, rows[i].speaker) for i in groups[key])
+        if splits[groups[key][0]] != "train" or any(trained[who] <= n for who, n in gone.items()):
+            return False
+        for i in groups[key]:
+            splits[i] = name
+        for who, n in gone.items():
+            trained[who] -= n
+        return True
+
+    # val fills from the low end of the ranks and test from the high end: a clip that comes or goes moves either
+    # boundary by one clip and carries none from val to test.
+    for name, share, sign in (("val", val_share, 1), ("test", test_share, -1)):
+        for who, members in sorted(speakers.items()):
+            # Rounded by chance: a thousand speakers of five clips still give their share between them.
+            quota = math.floor(share * len(members) + chance(seed, name, *who))
+            have = sum(splits[i] == name for i in members)
+            mine = Counter(keys[i] for i in members)
+            for key in sorted(mine, key=lambda k: (len(groups[k]) > 1, sign * rank[k])):
+                if have >= quota:
+                    break
+                if have + mine[key] <= quota and take(key, name):
+                    have += mine[key]
+        for _, members in sorted(langs.items()):
+            if share == 0 or len(members) < ENOUGH or any(splits[i] == name for i in members):
+                continue
+            mine = Counter(keys[i] for i in members)
+            for key in sorted(mine, key=lambda k: (len(groups[k]), sign * rank[k])):
+                if mine[key] <= len(members) // 4 and take(key, name):
+                    break
+    return [replace(row, split=split) for row, split in zip(rows, splits, strict=True)]
+
+
+def text_key(text: str) -> str:
+    """What makes two transcripts the same sentence: letters, marks and digits, without case, spaces and punctuation."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(c for c in folded if unicodedata.category(c)[0] in "LMN")
+
+
+def chance(seed: int, *parts: str) -> float:
+    """A number in [0, 1) that depends on its arguments alone."""
+    digest = hashlib.sha256(json.dumps([seed, *parts]).encode()).digest()
+    return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
+
+
+def write(folder: str | Path, rows: Iterable[Row], dropped: Iterable[Mapping[str, Any]]) -> Manifest:
+    """Write the four files of a manifest, each whole or not at all, and return what `read` would.
+
+    Audio paths below `folder` become relative to it. Raises `ManifestError` for rows that `read` would refuse.
+    """
+    where = Path(folder)
+    where.mkdir(parents=True, exist_ok=True)
+    rows = [replace(row, audio=placed(row.audio, where)) for row in rows]
+    made = Manifest(tuple(rows), tuple(dict(d) for d in dropped), where)
+    check([(f"row {n} of {where}", parse_row(as_json(row), f"row {n} of {where}")) for n, row in enumerate(rows, 1)])
+    for n, record in enumerate(made.dropped, 1):
+        check_dropped(record, f"dropped {n} of {where}")
+    suspects = [{"id": r.id, "suspects": r.suspects, "text": r.text, "audio": r.audio} for r in rows if r.suspects]
+    summary = {
+        "digest": made.digest,
+        "clips": len(rows),
+        "minutes": round(sum(row.seconds for row in rows) / 60, 3),
+        "totals": made.totals(),
+        "dropped": dict(counts(made.dropped)),
+        "suspects": dict(Counter(s.split(":")[0] for r in rows for s in r.suspects).most_common()),
+        "characters": dict(made.charset().most_common()),
+    }
+    replace_file(where / "dropped.jsonl", lines(made.dropped))
+    replace_file(where / "suspects.jsonl", lines(suspects))
+    replace_file(where / "summary.json", json.dumps(summary, ensure_ascii=False, indent=1) + "\n")
+    replace_file(where / "manifest.jsonl", lines(as_json(row) for row in rows))
+    return made
+
+
+def read(folder: str | Path) -> Manifest:
+    """The manifest of a folder. Raises `ManifestError` naming file and line for anything missing, unknown or broken."""
+    where = Path(folder)
+    parsed = [(place, parse_row(record, place)) for place, record in records(where / "manifest.jsonl")]
+    check(parsed)
+    dropped = []
+    for place, record in records(where / "dropped.jsonl"):
+        check_dropped(record, place)
+        dropped.append(record)
+    return Manifest(tuple(row for _, row in parsed), tuple(dropped), where)
+
+
+def records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    if not path.is_file():
+        raise ManifestError(f"{path}: no such file; `prepare` makes it")
+    content = path.read_bytes()
+    # Only \n ends a line: str.splitlines would also cut at U+2028, which JSON allows inside a text.
+    for number, line in enumerate(content.removesuffix(b"\n").split(b"\n") if content else [], 1):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise ManifestError(f"{path}:{number}: not a line of JSON: {error}") from None
+        if not isinstance(record, dict):
+            raise ManifestError(f"{path}:{number}: expected an object, found {type(record).__name__}")
+        yield f"{path}:{number}", record
+
+
+def parse_row(record: Mapping[str, Any], place: str) -> Row:
+    known = [f.name for f in fields(Row)]
+    wrong = [f"missing {k}" for k in known if k not in record] + [f"unknown {k}" for k in record if k not in known]
+    if wrong:
+        raise ManifestError(f"{place}: {', '.join(wrong)}")
+
+    def need(ok: bool, key: str, what: str) -> None:
+        if not ok:
+            raise ManifestError(f"{place}: {key} must be {what}, found {record[key]!r}")
+
+    for key in ("id", "audio", "text", "raw", "lang", "speaker", "source", "licence", "sha", "split"):
+        need(isinstance(record[key], str), key, "a string")
+    for key in ("id", "audio", "text", "lang"):
+        need(record[key] != "", key, "non-empty")
+    for key in ("start", "end"):
+        need(type(record[key]) in (int, float) and math.isfinite(record[key]), key, "seconds")
+    need(0 <= record["start"] < record["end"], "end", f"after start ({record['start']}), and start not negative")
+    need(type(record["rate"]) is int and record["rate"] > 0, "rate", "a sample rate in Hz")
+    need(record["split"] in SPLITS, "split", f"one of {', '.join(SPLITS)}")
+    suspects = record["suspects"]
+    need(isinstance(suspects, list) and all(isinstance(s, str) for s in suspects), "suspects", "a list of strings")
+    need(not escapes(record["audio"]), "audio", "inside the manifest's folder, or absolute")
+    floats = {key: float(record[key]) for key in ("start", "end")}
+    return Row(**{**record, **floats, "suspects": tuple(suspects)})
+
+
+def check(rows: Iterable[tuple[str, Row]]) -> None:
+    seen: dict[str, str] = {}
+    for place, row in rows:
+        if row.id in seen:
+            raise ManifestError(f"{place}: id {row.id!r} is also that of {seen[row.id]}")
+        seen[row.id] = place
+
+
+def check_dropped(record: Mapping[str, Any], place: str) -> None:
+    for key in ("where", "reason", "detail"):
+        if not isinstance(record.get(key), str):
+            raise ManifestError(f"{place}: {key} must be a string, found {record.get(key)!r}")
+
+
+def escapes(audio: str) -> bool:
+    return not os.path.isabs(audio) and os.path.normpath(audio).split(os.sep)[0] == os.pardir
+
+
+def placed(audio: str, where: Path) -> str:
+    """The path as a row stores it: relative below `where`, else absolute; links inside the folder stay links."""
+    if not os.path.isabs(audio):
+        return audio
+    plain = Path(os.path.normpath(audio))
+    for base in (Path(os.path.abspath(where)), where.resolve()):
+        if plain.is_relative_to(base):
+            return str(plain.relative_to(base))
+    return str(plain)
+
+
+def as_json(row: Row) -> dict[str, Any]:
+    return {**asdict(row), "suspects": list(row.suspects)}
+
+
+def counts(dropped: Iterable[Mapping[str, Any]]) -> list[tuple[str, int]]:
+    return Counter(d["reason"] for d in dropped).most_common()
+
+
+def lines(items: Iterable[Mapping[str, Any]]) -> str:
+    return "".join(one_line(item) + "\n" for item in items)
+
+
+def one_line(item: Mapping[str, Any]) -> str:
+    line = json.dumps(item, ensure_ascii=False)
+    # A file name that is not UTF-8 reaches us as lone surrogates, which only the escaped form can carry.
+    return line if line.isascii() or not any("\ud800" <= c <= "\udfff" for c in line) else json.dumps(item)
+
+
+def replace_file(path: Path, content: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(content.encode("utf-8"))
+    os.replace(temporary, path)

@@ -1,0 +1,78 @@
+"""Where a run lives: `outputs/<lang>/<system>/<run>/`."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ttslib import checkpoint, paths
+from ttslib.params import Params
+
+
+class RunError(ValueError):
+    """A run that does not exist, or would be overwritten."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of one run and the fixed names in it."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def samples(self) -> Path:
+        return self.folder / "samples"
+
+    @property
+    def history(self) -> Path:
+        return self.folder / "history.jsonl"
+
+    @property
+    def trained(self) -> Path | None:
+        """The checkpoint to listen to: `best`, else `latest`, else None."""
+        return next((self.checkpoints / a for a in ("best", "latest") if (self.checkpoints / a).exists()), None)
+
+
+def home(p: Params) -> Path:
+    return paths.outputs() / p.lang / p.system
+
+
+def existing(p: Params) -> list[Run]:
+    """The runs of this language and system that have a checkpoint, oldest first."""
+    folders = home(p).glob("*/checkpoints/latest")
+    return [Run(f.parents[1]) for f in sorted(folders, key=lambda f: (f.lstat().st_mtime_ns, f.parents[1].name))]
+
+
+def start(p: Params) -> Run:
+    """The run to train: a new folder, or, with `resume`, the one to continue. Never another run's files."""
+    if p.resume:
+        return find(p)
+    if p.run is not None:
+        run = Run(home(p) / p.run)
+        if checkpoint.listed(run.checkpoints):
+            raise RunError(
+                f"run {p.run!r} exists in {run.folder}; continue it with resume=true or choose another run name"
+            )
+        return run
+    taken = [int(f.name) for f in home(p).glob("*") if re.fullmatch(r"\d+", f.name)]
+    return Run(home(p) / f"{max(taken, default=0) + 1:03d}")
+
+
+def find(p: Params) -> Run:
+    """The run `p.run` names, or the one trained last."""
+    runs = existing(p)
+    if p.run is not None:
+        runs = [run for run in runs if run.name == p.run]
+    if not runs:
+        what = "no run" if p.run is None else f"no run {p.run!r}"
+        raise RunError(
+            f"{what} with a checkpoint in {home(p)}; train one first: python -m ttslib train params/{p.lang}.yaml"
+        )
+    return runs[-1]

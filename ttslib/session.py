@@ -1,0 +1,224 @@
+"""What the loop stands on: the Accelerate engine, optimizers, validation, and the run's state in and out of checkpoints."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
+from torch import Tensor
+
+from ttslib import checkpoint, provenance
+from ttslib.dataset import Features, Position, collate, plan, to_device
+from ttslib.ema import Ema
+from ttslib.params import Params
+from ttslib.runs import Run
+from ttslib.schedule import Schedule
+
+
+def engine(p: Params) -> Accelerator:
+    """Accelerate, set up for `p.device`, `p.precision` and this process's share of the cores."""
+    if p.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device: cuda was asked for and PyTorch sees none; use device=auto or device=cpu")
+    if p.device == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("device: mps was asked for and PyTorch sees none; use device=auto or device=cpu")
+    launched = "WORLD_SIZE" in os.environ
+    AcceleratorState._reset_state(reset_partial_state=not launched)  # a notebook may train twice, with other settings
+    precision = "no" if p.precision == "fp32" else p.precision
+    quiet = DistributedDataParallelKwargs(broadcast_buffers=False)  # validation shards may differ in length
+    made = Accelerator(mixed_precision=precision, cpu=p.device == "cpu", kwargs_handlers=[quiet])
+    torch.set_num_threads(p.threads or max(1, cores() // made.num_processes))
+    return made
+
+
+def cores() -> int:
+    """CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def adamw(params: list[torch.nn.Parameter], p: Params, device: torch.device) -> torch.optim.AdamW:
+    """AdamW that decays matrices only: biases, norms and other vectors are left alone."""
+    matrices, vectors = [q for q in params if q.ndim > 1], [q for q in params if q.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": p.train.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=p.train.lr, betas=p.train.betas, fused=device.type in ("cpu", "cuda"))
+
+
+@dataclass
+class Progress:
+    """Where a run stands; all of it is stored in every checkpoint."""
+
+    step: int = 0
+    position: Position = Position()
+    best: float = float("inf")
+    stale: int = 0
+    """evaluations since the best one"""
+    skips: int = 0
+    """steps skipped in a row for a non-finite loss or gradient"""
+    window: dict[str, list[float]] = field(default_factory=dict)
+    """loss terms and gradient norms since the last history row"""
+
+    def judge(self, score: float) -> None:
+        self.stale = 0 if score < self.best else self.stale + 1
+        self.best = min(self.best, score)
+
+    def note(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self.window.setdefault(name, []).append(value)
+
+    def means(self) -> dict[str, float]:
+        row = {name: sum(values) / len(values) for name, values in self.window.items()}
+        self.window.clear()
+        return row
+
+
+@torch.no_grad()
+def validate(system, val: Features, p: Params, engine: Accelerator) -> dict[str, float]:
+    """Mean of every loss term over the validation clips: the same `losses`, dropout off, spread over the processes."""
+    for net in system.nets.values():
+        net.eval()
+    sums: dict[str, Tensor] = {}
+    batches = plan(val.lengths, p.data.frames, p.seed, 0)
+    for indices in batches[engine.process_index :: engine.num_processes]:
+        batch = to_device(collate([val[i] for i in indices]), engine.device)
+        for terms in system.losses(batch):
+            for name, value in (terms | {"": torch.ones((), device=engine.device)}).items():
+                sums[name] = sums.get(name, 0) + value.detach().double() * len(indices)
+    for net in system.nets.values():
+        net.train()
+    names = sorted({n for part in gather([*sums], engine) for n in part})
+    totals = torch.stack([sums.get(n, torch.zeros((), dtype=torch.double, device=engine.device)) for n in names])
+    means = dict(zip(names, engine.reduce(totals, "sum").tolist(), strict=True))
+    clips = means.pop("") / len(system.parts())
+    return {name: value / clips for name, value in means.items()}
+
+
+def gather(value, engine: Accelerator) -> list:
+    """The value of every process."""
+    if engine.num_processes == 1:
+        return [value]
+    from accelerate.utils import gather_object
+
+    return gather_object([value])
+
+
+def agreed(value, engine: Accelerator):
+    """The main process's value, on every process."""
+    return gather(value, engine)[0]
+
+
+def fingerprint(system, p: Params, engine: Accelerator) -> dict:
+    """What must be the same for a resumed run to be the same run."""
+    keep = {"system": p.system, "tokenizer": system.tokenizer.state(), "seed": p.seed, "precision": p.precision}
+    keep |= {"data.frames": p.data.frames, "data.accumulate": p.data.accumulate, "processes": engine.num_processes}
+    return keep | {p.system: getattr(p, p.system).model_dump(mode="json")}
+
+
+class Files:
+    """The run's checkpoints: gathers what a step depends on, and puts it back."""
+
+    def __init__(self, run: Run, system, optimizers: dict, ema: Ema, engine: Accelerator, p: Params, train: Features):
+        self.run, self.system, self.optimizers, self.ema, self.engine, self.p = run, system, optimizers, ema, engine, p
+        self.nets = dict(system.nets)
+        self.clips = dict(zip(train.ids, [file.stem for file in train.files], strict=True))
+        self.fingerprint = fingerprint(system, p, engine)
+
+    def begin(self) -> None:
+        """Write what describes a new run: resolved params, clips, versions."""
+        if self.engine.is_main_process:
+            self.run.folder.mkdir(parents=True, exist_ok=True)
+            (self.run.folder / "params.yaml").write_text(str(self.p), encoding="utf-8")
+            checkpoint.write_json(self.run.folder / "clips.json", self.clips)
+            checkpoint.write_json(self.run.folder / "provenance.json", provenance.describe())
+
+    def save(self, now: Progress, schedule: Schedule) -> str:
+        """Write the checkpoint of this step; `best` follows when the last evaluation was the best."""
+        name = f"epoch{now.position.epoch}_step{now.step}"
+        rng = gather(checkpoint.rng_state(), self.engine)
+        if self.engine.is_main_process:
+            state = {
+                "progress": asdict(now),
+                "schedule": {"end": schedule.end, "elapsed": schedule.seconds},
+                "optimizers": {part: optimizer.state_dict() for part, optimizer in self.optimizers.items()},
+                "weights": self.ema.live if self.ema.decay else {},
+                "scaler": self.engine.scaler.state_dict() if self.engine.scaler else {},
+                "rng": rng,
+                "fingerprint": self.fingerprint,
+                "provenance": provenance.describe(),
+            }
+            with self.ema.swapped():
+                weights = {f"{n}.{k}": v.clone() for n, net in self.nets.items() for k, v in net.state_dict().items()}
+            if not self.ema.decay:
+                state["weights"] = {}
+            folder = self.run.checkpoints
+            checkpoint.save(folder, name, weights, self.system.state(), state)
+            if now.stale == 0:
+                checkpoint.link(folder, "best", name)
+            checkpoint.prune(folder, self.p.train.keep)
+        self.engine.wait_for_everyone()
+        return name
+
+    def restore(self, schedule: Schedule) -> Progress:
+        """Put back the newest whole checkpoint; raise `CheckpointError` naming what differs from this run."""
+        path = checkpoint.newest(self.run.checkpoints)
+        weights, _, state = checkpoint.load(path)
+        self.compare(state["fingerprint"], path)
+        for name, net in self.nets.items():
+            net.load_state_dict({k.removeprefix(f"{name}."): v for k, v in weights.items() if k.startswith(f"{name}.")})
+        if self.ema.decay:
+            for name, value in self.ema.average.items():
+                value.copy_(weights[name])
+            self.ema.copy(state["weights"])
+        for part, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][part])
+        if self.engine.scaler:
+            self.engine.scaler.load_state_dict(state["scaler"])
+        schedule.elapsed = state["schedule"]["elapsed"]
+        if schedule.minutes is not None:
+            schedule.end = state["schedule"]["end"]
+        checkpoint.set_rng_state(state["rng"][self.engine.process_index])
+        progress = state["progress"]
+        return Progress(**{**progress, "position": Position(**progress["position"])})
+
+    def compare(self, before: dict, path) -> None:
+        """Refuse to resume on other data, units or network, naming each difference."""
+        differences = [
+            f"{key}: the checkpoint has {short(before.get(key))}, this run {short(value)}"
+            for key, value in self.fingerprint.items()
+            if before.get(key) != value
+        ]
+        clips = json.loads((self.run.folder / "clips.json").read_text(encoding="utf-8"))
+        for what, ids in (
+            ("new", self.clips.keys() - clips.keys()),
+            ("gone", clips.keys() - self.clips.keys()),
+            ("changed", {i for i in clips.keys() & self.clips.keys() if clips[i] != self.clips[i]}),
+        ):
+            if ids:
+                differences.append(
+                    f"training clips {what}: {len(ids)} ({', '.join(sorted(ids)[:5])}{', ...' * (len(ids) > 5)})"
+                )
+        if differences:
+            raise checkpoint.CheckpointError(
+                f"{path} cannot be resumed, it belongs to other settings:\n  " + "\n  ".join(differences)
+                + "\nStart a new run instead, or restore what changed."
+            )  # fmt: skip
+
+
+def short(value) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def agreed_all(value: bool, engine: Accelerator) -> bool:
+    """True when it is true on every process."""
+    return all(gather(value, engine))
+
+
+def memory(device: torch.device) -> float:
+    """Peak memory (GB): of the GPU's allocator, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

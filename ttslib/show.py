@@ -1,0 +1,171 @@
+"""Every figure, player and table: arrays in, object out. Loads nothing, trains nothing.
+
+Texts go into HTML, not into figures: browsers have Ethiopic and Arabic fonts, Matplotlib does not.
+"""
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from ttslib import audio
+
+INK, SECOND, THIRD = "#20639b", "#d1495b", "#3caea3"
+MEL_MAP = "magma"
+
+
+class Html(str):
+    """A piece of HTML that notebooks render."""
+
+    def _repr_html_(self) -> str:
+        return str(self)
+
+
+def panel(rows: int = 1, columns: int = 1, width: float = 9.0, height: float = 2.4) -> tuple[Figure, np.ndarray]:
+    """A figure outside pyplot's global state, so that a notebook shows it once, and its axes `(rows, columns)`."""
+    figure = Figure(figsize=(width, height * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=90)
+    return buffer.getvalue()
+
+
+def image(figure: Figure) -> Html:
+    return Html(f'<img src="data:image/png;base64,{base64.b64encode(png(figure)).decode()}">')
+
+
+def mel(log_mel: np.ndarray, hop_seconds: float, title: str = "", ax=None) -> Figure:
+    """A log-mel `(mels, frames)` over time (s)."""
+    figure = None
+    if ax is None:
+        figure, axes = panel()
+        ax = axes[0, 0]
+    log_mel = np.asarray(log_mel)
+    extent = (0, log_mel.shape[1] * hop_seconds, 0, log_mel.shape[0])
+    ax.imshow(log_mel, origin="lower", aspect="auto", extent=extent, cmap=MEL_MAP, vmin=-11.5, vmax=1.0)
+    ax.set(xlabel="time (s)", ylabel="mel band", title=title)
+    return figure or ax.figure
+
+
+def mels(named: Mapping[str, np.ndarray], hop_seconds: float) -> Figure:
+    """Several log-mels `(mels, frames)` under one another, on one time scale."""
+    figure, axes = panel(rows=len(named), height=1.9)
+    longest = max(np.asarray(m).shape[1] for m in named.values()) * hop_seconds
+    for ax, (title, values) in zip(axes[:, 0], named.items(), strict=True):
+        mel(values, hop_seconds, title, ax)
+        ax.set_xlim(0, longest)
+    return figure
+
+
+def alignment(durations: np.ndarray, log_mel: np.ndarray, hop_seconds: float, title: str = "") -> Figure:
+    """Which token each frame belongs to, drawn as a path over the mel: `durations` `(tokens,)` in frames."""
+    figure = mel(log_mel, hop_seconds, title)
+    ax = figure.axes[0].twinx()
+    token = np.repeat(np.arange(len(durations)), np.asarray(durations))
+    ax.step(np.arange(len(token)) * hop_seconds, token, color="white", where="post", linewidth=1.6)
+    ax.set(ylabel="token", ylim=(0, len(durations)))
+    return figure
+
+
+def curves(rows: Sequence[Mapping], names: Sequence[str] = ()) -> Figure:
+    """Loss curves per named term, training against validation, and the learning rate, from history rows."""
+    names = list(names) or sorted({k.removeprefix("val/") for r in rows for k in r if k.startswith("val/")} - {"total"})
+    figure, axes = panel(columns=len(names) + 1, width=3.1 * (len(names) + 1), height=2.7)
+    for ax, name in zip(axes[0], names, strict=False):
+        line(ax, rows, name, INK, "training")
+        line(ax, rows, f"val/{name}", SECOND, "validation", marker="o")
+        ax.set(title=name, xlabel="step")
+        ax.set_ylim(bottom=0)
+        ax.legend(frameon=False)
+    line(axes[0, -1], rows, "lr", THIRD, "learning rate")
+    axes[0, -1].set(title="learning rate", xlabel="step")
+    return figure
+
+
+def line(ax, rows: Sequence[Mapping], name: str, colour: str, label: str, marker: str = "") -> None:
+    points = [(row["step"], row[name]) for row in rows if name in row]
+    if points:
+        ax.plot(*zip(*points, strict=True), color=colour, label=label, marker=marker, markersize=3, linewidth=1.2)
+
+
+def histogram(values: Sequence[float], xlabel: str, title: str = "") -> Figure:
+    figure, axes = panel()
+    axes[0, 0].hist(values, bins=min(40, max(5, len(values) // 5)), color=INK)
+    axes[0, 0].set(xlabel=xlabel, ylabel="clips", title=title)
+    return figure
+
+
+def bars(named: Mapping[str, float], ylabel: str = "", title: str = "") -> Figure:
+    figure, axes = panel()
+    axes[0, 0].bar(list(named), list(named.values()), color=INK)
+    axes[0, 0].set(ylabel=ylabel, title=title)
+    axes[0, 0].tick_params(axis="x", rotation=30)
+    return figure
+
+
+def player(wav, rate: int) -> Html:
+    """A player with the samples inside, compressed (MP3), at their own level: nothing is normalised."""
+    data = base64.b64encode(audio.encoded(wav, rate, "MP3")).decode()
+    return Html(f'<audio controls preload="none" src="data:audio/mpeg;base64,{data}"></audio>')
+
+
+def clip(wav, rate: int, text: str = "", figure: Figure | None = None) -> Html:
+    """One recording or synthesized sentence: its text, a player and a picture."""
+    drawn = image(figure) if figure is not None else ""
+    return Html(f'<div><p dir="auto">{html.escape(text)}</p>{player(wav, rate)}<br>{drawn}</div>')
+
+
+def table(rows: Sequence[Mapping], columns: Sequence[str] = ()) -> Html:
+    """Rows of plain values, players or pictures as a table; numbers are rounded to what can be read."""
+    if not rows:
+        return Html("<p>none</p>")
+    columns = list(columns) or list(dict.fromkeys(key for row in rows for key in row))
+    head = "".join(f"<th style='text-align:left'>{html.escape(c)}</th>" for c in columns)
+    body = "".join("<tr>" + "".join(cell(row.get(c, "")) for c in columns) + "</tr>" for row in rows)
+    return Html(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+
+
+def cell(value) -> str:
+    if isinstance(value, Html):
+        return f"<td>{value}</td>"
+    if isinstance(value, float):
+        value = f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    return f'<td dir="auto" style="text-align:left">{html.escape(str(value))}</td>'
+
+
+class Live:
+    """The one display of a training run: curves and the newest sentence, redrawn in place at most every few seconds.
+
+    Give it to `Track` as `watch`. A long run leaves one picture in the executed notebook, not a flood.
+    """
+
+    def __init__(self, every: float = 10.0):
+        self.every, self.drawn, self.handle = every, -np.inf, None
+
+    def __call__(self, rows: Sequence[Mapping]) -> None:
+        import time
+
+        if time.monotonic() - self.drawn < self.every and not any(k.startswith("val/") for k in rows[-1]):
+            return
+        self.drawn = time.monotonic()
+        self.draw(rows)
+
+    def draw(self, rows: Sequence[Mapping]) -> None:
+        from IPython.display import display
+
+        eta = next((r["eta_s"] for r in reversed(rows) if "eta_s" in r), float("nan"))
+        content = Html(f"<p>step {rows[-1]['step']}, about {eta / 60:.1f} minutes left</p>{image(curves(rows))}")
+        if self.handle is None:
+            self.handle = display(content, display_id=True)
+        else:
+            self.handle.update(content)
+
+
+matplotlib.rcParams.update({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False})

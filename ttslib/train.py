@@ -1,0 +1,175 @@
+"""`fit`: the only training loop. It knows nothing of which system it trains.
+
+A step: the system's `losses(batch)` yields one dict of named terms per part, in the order of `parts()`; after each the
+loop goes backward and steps that part's optimizer. Everything a step depends on is in the checkpoint, so that a resumed
+run repeats the uninterrupted one bit for bit.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+
+from ttslib import checkpoint, losses, session
+from ttslib.dataset import Features, Stream, loader, to_device
+from ttslib.ema import Ema
+from ttslib.params import Params
+from ttslib.runs import Run
+from ttslib.schedule import Schedule
+from ttslib.stop import Stop
+from ttslib.track import Track
+
+
+class TrainError(RuntimeError):
+    """Training cannot go on; the message says why and which checkpoint is the last good one."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended: `stopped` is steps, budget, patience, SIGTERM or SIGINT; `best` the lowest validation loss."""
+
+    steps: int
+    stopped: str
+    seconds: float
+    best: float
+
+
+def fit(
+    system, train: Features, val: Features, p: Params, run: Run, track: Track,
+    listen: Callable | None = None, engine: Accelerator | None = None,
+) -> Result:  # fmt: skip
+    """Train until the steps, the minutes or the patience are used up, or a signal asks to end.
+
+    Writes checkpoints and history into `run`. `listen(system, step)` is called at every evaluation on the main process,
+    with the averaged weights in place. Raises `TrainError` after more than `train.max_skips` steps in a row without a
+    finite gradient, `CheckpointError` when `p.resume` meets a checkpoint of other data, units or network.
+    """
+    schedule, engine = Schedule(p.train, p.minutes), engine or session.engine(p)
+    for net in system.nets.values():
+        net.to(engine.device).train()
+    raw, parts = dict(system.nets), system.parts()
+    optimizers = {name: session.adamw(params, p, engine.device) for name, params in parts.items()}
+    ema, now = Ema(raw, p.train.ema), session.Progress()
+    files = session.Files(run, system, optimizers, ema, engine, p, train)
+    torch.manual_seed(p.seed + engine.process_index)
+    if p.resume:
+        now = files.restore(schedule)
+        track.resume_at(now.step)
+    else:
+        files.begin()
+    prepared = engine.prepare(*raw.values(), *optimizers.values())
+    system.nets = dict(zip(raw, prepared, strict=False))
+    optimizers = dict(zip(parts, prepared[len(raw) :], strict=True))
+    stream = Stream(train.lengths, p.data.frames, p.seed, now.position, engine.process_index, engine.num_processes)
+    batches = loader(train, stream, p.data.workers, pin=engine.device.type == "cuda")
+
+    def evaluate_and_save() -> None:
+        began = time.monotonic()
+        with ema.swapped(), checkpoint.own_rng(p.seed):
+            terms = session.validate(system, val, p, engine)
+            now.judge(sum(terms.values()))
+            track.log({f"val/{k}": v for k, v in terms.items()} | {"val/total": sum(terms.values())}, now.step)
+            if listen and engine.is_main_process:
+                listen(system, now.step)
+        files.save(now, schedule)
+        schedule.paused(time.monotonic() - began)
+
+    stopped = None
+    with Stop() as stop:
+        if now.step == 0:  # verify settings: what would break in an hour breaks now
+            evaluate_and_save()
+            checkpoint.load(run.checkpoints / "latest")
+        while not (stopped := session.agreed(why_stop(stop, schedule, now, p), engine)):
+            began = time.monotonic()
+            micros, ids, frames = [], [], 0
+            for now.position, indices, batch in (next(batches) for _ in range(p.data.accumulate)):
+                micros.append(to_device(batch, engine.device))
+                ids += [train.ids[i] for i in indices]
+                frames += sum(train.lengths[i] for i in indices)
+            rate = schedule.lr(now.step)
+            if values := step(system, parts, optimizers, micros, rate, p, engine):
+                ema.update(now.step)
+                now.skips = 0
+                now.note(values)
+            else:
+                now.skips += 1
+                track.log({"skipped": now.skips, "clips": ids}, now.step)
+                if now.skips > p.train.max_skips:
+                    raise TrainError(
+                        f"step {now.step}: no finite loss and gradient {now.skips} times in a row; last clips {', '.join(ids)}. "
+                        f"The last good checkpoint is {(run.checkpoints / 'latest').resolve()}; lower train.lr or hear the clips."
+                    )
+            now.step += 1
+            schedule.stepped(time.monotonic() - began)
+            if now.step % p.train.log_every == 0:
+                schedule.refit(now.step)
+                schedule.end = session.agreed(schedule.end, engine)
+                seconds = sum(schedule.recent) / len(schedule.recent)
+                speed = {
+                    "frames/s": frames * engine.num_processes / seconds,
+                    "clips/s": len(ids) * engine.num_processes / seconds,
+                }
+                state = {
+                    "lr": rate,
+                    "epoch": now.position.epoch,
+                    "eta_s": schedule.eta(now.step),
+                    "elapsed_s": schedule.seconds,
+                }
+                track.log(now.means() | speed | state | {"memory_gb": session.memory(engine.device)}, now.step)
+            if now.step % p.train.evaluate_every == 0:
+                evaluate_and_save()
+            elif now.step % p.train.checkpoint_every == 0:
+                files.save(now, schedule)
+        if stop.asked:
+            files.save(now, schedule)
+        elif now.step % p.train.evaluate_every:
+            evaluate_and_save()
+    track.finish()
+    system.nets = raw
+    for net in raw.values():
+        net.eval()
+    return Result(now.step, stopped, schedule.seconds, now.best)
+
+
+def why_stop(stop: Stop, schedule: Schedule, now: session.Progress, p: Params) -> str | None:
+    if stop.asked:
+        return stop.asked
+    if schedule.over(now.step):
+        return "steps" if p.minutes is None else "budget"
+    return "patience" if p.train.patience and now.stale >= p.train.patience else None
+
+
+def step(
+    system, parts: dict, optimizers: dict, micros: list, rate: float, p: Params, engine
+) -> dict[str, float] | None:
+    """One optimizer step per part over all micro-batches: loss terms and gradient norms, or None if any was not finite."""
+    turns, values = [system.losses(batch) for batch in micros], {}
+    for part, optimizer in optimizers.items():
+        sums: dict[str, torch.Tensor] = {}
+        for i, turn in enumerate(turns):
+            with ExitStack() as stack:
+                if i < len(turns) - 1:  # gradients travel between processes only with the last micro-batch
+                    for net in system.nets.values():
+                        stack.enter_context(engine.no_sync(net))
+                terms = next(turn)
+                engine.backward(losses.total(terms) / len(turns))
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0) + value.detach() / len(turns)
+        norm = engine.clip_grad_norm_(parts[part], p.train.clip_norm)
+        sums[f"grad_norm/{part}"] = norm
+        read = dict(zip(sums, torch.stack([torch.as_tensor(v).float() for v in sums.values()]).tolist(), strict=True))
+        healthy = session.agreed_all(all(math.isfinite(v) for v in read.values()), engine)
+        if healthy or engine.scaler:  # a scaler skips the step itself and lowers its scale
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+        for other in optimizers.values() if not healthy else [optimizer]:
+            other.zero_grad(set_to_none=True)
+        if not healthy:
+            return None
+        values |= read
+    return values
