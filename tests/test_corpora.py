@@ -61,6 +61,11 @@ def test_a_corpus_that_is_not_there_is_one_clear_error(source, tmp_path):
         list(read(Corpus(source=source, path=str(tmp_path / "nowhere" / "{lang}")), "am", tmp_path))
 
 
+def test_relative_paths_start_at_the_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert files.place(Corpus(path="ttslib/{lang}"), "corpora") == Path(files.__file__).parent
+
+
 def test_lines_keep_line_numbers_and_unicode_line_separators(tmp_path):
     table = tmp_path / "t.txt"
     table.write_bytes("﻿one\r\nt\u2028wo\n".encode() + b"caf\xe9\n" + "ñ\n".encode())

@@ -43,7 +43,6 @@ def test_every_language_has_a_voice_and_plain_ipa(lang, text):
 
 
 def test_ipa_keeps_clause_marks_and_only_those():
-    assert espeak.phonemes("Hello, world! It is 3.5: yes; no?", "en-us").count(".") == 0
     assert re.sub(r"[^.,?!;:]", "", espeak.phonemes("Hello, world! It is 3.5: yes; no?", "en-us")) == ",!:;?"
     assert re.sub(r"[^.,?!;:]", "", espeak.phonemes("ሰላም፣ ደህና ነህ፧ ነኝ፤ ጣለ።", "am")) == ",?;."
     assert espeak.phonemes("", "en-us") == ""

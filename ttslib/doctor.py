@@ -151,7 +151,7 @@ def measure(job: tuple[str, Doctor]) -> Measured | Refusal:
     mono = np.ascontiguousarray(samples.mean(axis=1), dtype=np.float32)
     offset = float(mono.mean(dtype=np.float64))
     steady = mono - np.float32(offset)  # an offset would count as sound
-    start, end = (round(t, 6) for t in audio.speech_span(steady, rate, doctor.trim_db, doctor.keep_silence))
+    start, end = (round(float(t), 6) for t in audio.speech_span(steady, rate, doctor.trim_db, doctor.keep_silence))
     speech = steady[round(start * rate) : round(end * rate)]
     return Measured(
         rate=rate,

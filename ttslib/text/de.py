@@ -19,11 +19,11 @@ OTHERS = {
     "Dr.": "doktor", "Prof.": "professor", "Hr.": "herr", "Fr.": "frau", "Nr.": "nummer", "z.B.": "zum beispiel",
     "d.h.": "das heißt", "u.a.": "unter anderem", "bzw.": "beziehungsweise", "ca.": "circa", "vgl.": "vergleiche",
     "ggf.": "gegebenenfalls", "evtl.": "eventuell", "inkl.": "inklusive", "exkl.": "exklusive", "z.T.": "zum teil",
-    "z.Zt.": "zur zeit", "i.d.R.": "in der regel", "o.g.": "oben genannt", "sog.": "sogenannte",
+    "z.Zt.": "zur zeit", "i.d.R.": "in der regel", "o.g.": "oben genannt",
     "bspw.": "beispielsweise",
     "St.": "sankt", "Str.": "straße", "Tel.": "telefon", "Mio.": "millionen", "Mrd.": "milliarden", "Std.": "stunden",
     "Min.": "minuten", "v.Chr.": "vor christus", "n.Chr.": "nach christus", "v.a.": "vor allem",
-    "m.E.": "meines erachtens", "mind.": "mindestens", "max.": "maximal", "Abb.": "abbildung", "Bd.": "band",
+    "m.E.": "meines erachtens", "mind.": "mindestens", "Abb.": "abbildung", "Bd.": "band",
 }  # fmt: skip
 CLOSING = {"usw.": "und so weiter", "etc.": "et cetera", "u.ä.": "und ähnliches", "u.v.m.": "und vieles mehr"}
 SYMBOLS = {
@@ -121,7 +121,10 @@ def step(text: str) -> str:
     text = re.sub(rf"(?<![\w.,-])()(\d{{1,4}})\.(?=\s+(?:{months})\b|\s+[a-zäöüß])", marked, text)
     text = re.sub(r"(?<=[a-zäöü])str\.(?=\s?\d|\s?$)", "straße", text)
     text = expand(text, OTHERS)
+    # Max, Sog and S are also words or initials at the end of a sentence.
     text = re.sub(r"(?<![\w.])S\.\s?(?=\d)", "seite ", text)
+    text = re.sub(r"(?<![\w.])[mM]ax\.\s?(?=\d)", "maximal ", text)
+    text = re.sub(r"(?<![\w.])sog\.(?=\s+[A-ZÄÖÜ])", "sogenannte", text)
     text = initials(expand(text, CLOSING, closing=True))
     text = re.sub(r"\beins(?=ein|drei)", "ein", verbalise(text, NUMERALS))  # 1½ is eineinhalb
     return tidy(say(text, SYMBOLS))

@@ -24,14 +24,10 @@ CLOSING = {
     "etc.": "et cetera", "Jr.": "junior", "Sr.": "senior", "Inc.": "incorporated", "Ltd.": "limited", "Co.": "company",
     "Corp.": "corporation", "Ave.": "avenue", "Blvd.": "boulevard", "Dept.": "department", "a.m.": "a m", "p.m.": "p m",
 }  # fmt: skip
-BEFORE_NUMBER = {
-    "No.": "number",
-    "Nos.": "numbers",
-    "ext.": "extension",
-    "p.": "page",
-    "pp.": "pages",
-    "vol.": "volume",
-}
+BEFORE_NUMBER = {  # No. with a capital: "I said no. 5 people came."
+    "No.": "number", "Nos.": "numbers", "ext.": "extension", "Ext.": "extension", "p.": "page", "pp.": "pages",
+    "vol.": "volume", "Vol.": "volume",
+}  # fmt: skip
 SYMBOLS = {
     "*": "star", "#": "pound", "&": "and", "@": "at", "+": "plus", "=": "equals", "%": "percent", "/": "slash",
     "_": "underscore", "€": "euro", "$": "dollar", "£": "pound", "°": "degrees",
@@ -132,13 +128,12 @@ def step(text: str) -> str:
     text = expand(text, TITLES)
     text = re.sub(r"\bSt\.", saint_or_street, text)
     for short, word in BEFORE_NUMBER.items():
-        text = re.sub(rf"(?<![\w.]){re.escape(short)}\s?(?=\d)", f"{word} ", text, flags=re.IGNORECASE)
-    text = re.sub(r"(?<=\d)\s?([ap])\.?m\b", r" \1.m", text, flags=re.IGNORECASE)
-    text = re.sub(r"([ap]\.m)(?![.\w])", r"\1.", text)
-    text = re.sub(r"(\d):00(?= [ap]\.m\.)", r"\1", text)
+        text = re.sub(rf"(?<![\w.]){re.escape(short)}\s?(?=\d)", f"{word} ", text)
+    text = re.sub(r"(?<=\d)\s?([ap])m\b", r" \1 m", text, flags=re.IGNORECASE)
+    text = re.sub(r"(\d):00\s?(?=[ap](?:\.m\.| m\b))", r"\1 ", text, flags=re.IGNORECASE)
     text = initials(expand(text, CLOSING, closing=True))
     text = re.sub(
-        r"(?<![\d.,])(\d{1,3}(?:,\d{3})+|\d+)(?:st|nd|rd|th)\b",
+        r"(?<![\d.,])(\d{1,3}(?:,\d{3}){1,4}|\d{1,15})(?:st|nd|rd|th)\b",
         lambda m: ordinal(int(m[1].replace(",", ""))),
         text,
         flags=re.IGNORECASE,

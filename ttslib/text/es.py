@@ -130,7 +130,7 @@ def century(match: re.Match[str]) -> str:
 def step(text: str) -> str:
     text = unify(text)
     text = re.sub(r"(?<![\w.,])(\d{1,3})\.?(er|[oaºª])(?!\w)", marked, text)
-    text = expand(text, TITLES)
+    text = re.sub(r"(?<![\w.])D\.(?=\s+[A-ZÁÉÍÓÚÑ])", "don", expand(text, TITLES))
     text = initials(expand(text, CLOSING, closing=True))
     text = re.sub(r"(?i:\b(siglos?|capítulo|tomo)) ([IVXLCDM]+)\b", century, text)
     return tidy(say(verbalise(text, NUMERALS), SYMBOLS))

@@ -17,7 +17,7 @@ CHARSET = frozenset("abcdefghijklmnopqrstuvwxyzàèéìíîïòóùú") | PUNCTU
 TITLES = {
     "Sig.": "signor", "Sig.ra": "signora", "Sig.na": "signorina", "Sigg.": "signori", "Dott.": "dottor",
     "Dr.": "dottor", "Dott.ssa": "dottoressa", "Prof.": "professor", "Prof.ssa": "professoressa", "Ing.": "ingegner",
-    "Avv.": "avvocato", "Geom.": "geometra", "On.": "onorevole", "p.es.": "per esempio", "p. es.": "per esempio",
+    "Avv.": "avvocato", "Geom.": "geometra", "p.es.": "per esempio", "p. es.": "per esempio",
     "ad es.": "ad esempio", "es.": "esempio", "cfr.": "confronta", "pag.": "pagina", "pagg.": "pagine",
     "tel.": "telefono", "P.zza": "piazza",
     "a.C.": "avanti cristo", "a. C.": "avanti cristo", "d.C.": "dopo cristo", "d. C.": "dopo cristo",

@@ -25,7 +25,7 @@ VOWELS = "aeêiîouû"
 
 OTHERS = {
     "Dr.": "doktor", "Prof.": "profesor", "bnr.": "binêre", "b.z.": "berî zayînê", "p.z.": "piştî zayînê",
-    "tel.": "telefon", "hej.": "hejmar",
+    "hej.": "hejmar",
 }  # fmt: skip
 CLOSING = {"hwd.": "her wekî din", "hwd": "her wekî din", "htd.": "heta dawiyê"}
 SYMBOLS = {

@@ -3,7 +3,8 @@
 Integers with the language's thousands separators (or no-break spaces), decimals, signs, currencies, percentages, units,
 fractions, times, ranges and lists. Integers with leading zeros, of more than 9 digits without or of more than 15 with
 separators are identifiers and read digit by digit. Numeric dates (12.05.2024, 2024-05-12) are read as three numbers, in
-the order written: no language module guesses which is the month.
+the order written: no language module guesses which is the month. A bare number is said as one counts: gender and case
+are not inferred from the noun after it (es: 1 persona), only from units, signs and endings written with it.
 """
 
 import re
@@ -75,16 +76,17 @@ class Numerals:
         return self.cardinal(int(digits), gender)
 
     def counted(self, digits: str, unit: Unit) -> str:
-        form = unit.forms[min(self.plural(int(digits)), len(unit.forms) - 1)]
+        n = int(digits[-LONGEST:]) + 10**LONGEST * (len(digits) > LONGEST)  # enough to choose a form
+        form = unit.forms[min(self.plural(n), len(unit.forms) - 1)]
         words = self.integer(digits, unit.gender)
-        millions = self.of and int(digits) and int(digits) % 10**6 == 0
+        millions = self.of and n and n % 10**6 == 0
         return form.format(f"{words} {self.of}" if millions else words)
 
     def amount(self, digits: str, part: str, unit: Unit) -> str:
         if not part:
             return self.counted(digits, unit)
         if unit.cents and len(part) == 2:
-            whole = [self.counted(digits, unit)] if int(digits) or not int(part) else []
+            whole = [self.counted(digits, unit)] if digits.strip("0") or not int(part) else []
             cents = [self.counted(str(int(part)), unit.cents)] if int(part) else []
             return self.cents.format(*whole, *cents) if whole and cents else (whole + cents)[0]
         return unit.forms[min(self.plural(None), len(unit.forms) - 1)].format(self.decimal(digits, part))
@@ -134,7 +136,7 @@ def verbalise(text: str, lang: Numerals) -> str:
         )
     text = re.sub(r"(?<![\w.,-])\d+(?:-\d+){2,}(?![\w-]|[.,]\d)", lambda m: spelt(m[0], lang), text)
     text = re.sub(
-        rf"(?<![\w.,/{SPACES}-])(\d+(?:[.,{SPACES}]\d+)*)(\s?-\s?)(\d+(?:[.,{SPACES}]\d+)*)(?!-?\d)",
+        rf"(?<![\w.,/{SPACES}-])(\d+(?:[.,{SPACES}]\d+)*)(-|\s-\s)(\d+(?:[.,{SPACES}]\d+)*)(?!-?\d)",
         lambda m: between_two(m, lang),
         text,
     )

@@ -15,8 +15,8 @@ LETTER = r"[^\W\d_]"
 INVISIBLE = dict.fromkeys(
     [0xAD, 0x200B, 0x2060, 0xFEFF, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 )
-QUOTES = dict.fromkeys(map(ord, "“”„‟«»″＂"), '"')
-APOSTROPHES = dict.fromkeys(map(ord, "‘’‚‛‹›ʼʻʹʽ′`´＇"), "'")
+QUOTES = dict.fromkeys(map(ord, "“”„‟«»＂"), '"')
+APOSTROPHES = dict.fromkeys(map(ord, "‘’‚‛‹›ʼʻʽ`´＇"), "'")
 DASHES = dict.fromkeys(map(ord, "‐‑‒–﹘﹣"), "-") | dict.fromkeys(map(ord, "—―"), " - ")
 FULLWIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 MARKS = FULLWIDTH | QUOTES | APOSTROPHES | DASHES
