@@ -200,7 +200,7 @@ def written(lang):
 
 @pytest.mark.parametrize("lang", LANGUAGES)
 @given(data=st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=70, deadline=None)
 def test_text_of_the_language(lang, data):
     text = data.draw(written(lang))
     spoken = texts.normalise(text, lang)
@@ -218,7 +218,7 @@ CHARACTERS = st.one_of(
 
 @pytest.mark.parametrize("lang", [*LANGUAGES, "sv"])
 @given(text=st.lists(CHARACTERS, max_size=25).map("".join))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_text(lang, text):
     spoken = texts.normalise(text, lang)
     assert texts.normalise(spoken, lang) == spoken
@@ -378,6 +378,7 @@ def test_abbreviations_keep_a_closing_stop():
     table = {"etc.": "et cetera", "p.m.": "p m"}
     assert abbreviations.expand("a, etc. Then etc.", table, closing=True) == "a, et cetera. Then et cetera."
     assert abbreviations.expand("5 P. M. now, fetc.", table) == "5 p m now, fetc."
+    assert abbreviations.expand("ı.e. İ.E. I.E.", {"i.e.": "that is"}) == "ı.e. İ.E. that is."
 
 
 @pytest.mark.parametrize(("numeral", "n"), [("XIV", 14), ("MCMXCVIII", 1998), ("IIII", None), ("", None), ("Ce", None)])
@@ -385,12 +386,16 @@ def test_roman(numeral, n):
     assert numbers.roman(numeral) == n
 
 
+ENDINGS = {"en": "th", "fr": "e", "es": "º", "it": "ª", "de": ". große", "ru": "-й", "ku": "'ê", "am": "ኛ"}
+
+
 @pytest.mark.parametrize("lang", LANGUAGES)
-@pytest.mark.parametrize("around", ["€{} -{}% {},{} {}.{}-{}", "{}th {}e {}-й {}ኛ {}'ê"])
+@pytest.mark.parametrize("around", ["-{}%", "{},5 €", "1-{}", "{}ENDING"])
 def test_endless_digits_are_read(lang, around):
-    spoken = texts.normalise(around.replace("{}", "7" * 4400), lang)
+    digits = "7" * 4301  # Python refuses to make an integer of more than 4300 digits
+    spoken = texts.normalise(around.replace("ENDING", ENDINGS.get(lang, "")).replace("{}", digits), lang)
     assert not any(char.isdigit() for char in spoken)
-    assert len(spoken.split()) > 1000
+    assert len(spoken.split()) > 4300
 
 
 def test_rules_that_never_settle_are_an_error():

@@ -40,6 +40,8 @@ def decode(path: str | Path) -> tuple[np.ndarray, int]:
         raise AudioError(f"{path}: no such file")
     if path.stat().st_size == 0:
         raise AudioError(f"{path}: the file is empty")
+    if path.suffix.lower() == ".raw":
+        raise AudioError(f"{path}: raw samples without a header; convert them to WAV first")
     try:
         return soundfile.read(path, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as first:
@@ -58,7 +60,9 @@ def decode_av(path: Path) -> tuple[np.ndarray, int]:
             if not container.streams.audio:
                 raise AudioError("FFmpeg: no audio stream")
             stream = container.streams.audio[0]
-            to_float = av.AudioResampler(format="fltp", layout=stream.layout, rate=stream.rate)
+            if stream.codec_context is None or not stream.rate:
+                raise AudioError("FFmpeg: no decoder for its audio stream")
+            to_float = av.AudioResampler(format="fltp", layout=stream.codec_context.layout, rate=stream.rate)
             chunks = []
             for frame in container.decode(stream):
                 chunks += [f.to_ndarray() for f in to_float.resample(frame)]

@@ -1,9 +1,11 @@
 """The jobs a notebook and the command line share: features, a training run, a trained voice, spoken sentences."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,7 +62,7 @@ def train(p: Params, watch: Callable | None = None) -> Trained:
         checkpoint.write_json(run.folder / "data.json", {"manifest": str(found.folder), "digest": found.digest})
         checkpoint.write_json(run.folder / "quarantined.json", [bad for part in parts for bad in part.quarantined])
     track = Track(p, run, watch, main=engine.is_main_process)
-    result = fit(system, *parts, p, run, track, listener(run, track, fixed_sentences(p, found)), engine)
+    result = fit(system, *parts, p, run, track, listener(run, track, fixed_sentences(p, found), p), engine)
     return Trained(voice(run), run, result)
 
 
@@ -75,26 +77,44 @@ def load(folder: str | Path):
     return system_class(state["system"]).load(folder)
 
 
-def fixed_sentences(p: Params, found: Manifest, count: int = 3) -> list[tuple[str, str, str]]:
-    """What is spoken at every evaluation, as `(text, lang, speaker)`: the params' own, else the first held-out ones."""
-    held = found.split("test") or found.split("val") or found.split("train")
+def held_out(found: Manifest, count: int | None = None) -> list[Row]:
+    """Clips never trained on (test, else val, else, said by their `split`, train), those nearest 3 s first: neither single
+    words nor paragraphs."""
+    rows = next(filter(None, map(found.split, ("test", "val", "train"))))
+    return sorted(rows, key=lambda row: abs(row.seconds - 3.0))[:count]
+
+
+def fixed_sentences(p: Params, found: Manifest, count: int = 3) -> list[tuple[str, str, str, Row | None]]:
+    """What is spoken at every evaluation, as `(text, lang, speaker, recorded row)`: the params' own, else held-out ones."""
+    held = held_out(found, count)
     if p.synthesis.sentences:
-        return [(text, held[0].lang, held[0].speaker) for text in p.synthesis.sentences]
-    held = sorted(held, key=lambda row: abs(row.seconds - 3.0))[:count]  # neither a single word nor a paragraph
-    return [(row.raw, row.lang, row.speaker) for row in held]
+        return [(text, held[0].lang, held[0].speaker, None) for text in p.synthesis.sentences]
+    return [(row.raw, row.lang, row.speaker, row) for row in held]
 
 
-def listener(run: runs.Run, track: Track, sentences: Sequence[tuple[str, str, str]]) -> Callable:
+def listener(run: runs.Run, track: Track, sentences: Sequence[tuple], p: Params) -> Callable:
     """A function for `fit`: speaks the sentences at an evaluation into `samples/step_<step>/` and the dashboards."""
 
     def listen(system, step: int) -> None:
-        for i, (text, lang, speaker) in enumerate(sentences):
-            wav = system.synthesize(text, voice=speaker, lang=lang)
+        for i, (text, lang, speaker, _) in enumerate(sentences):
+            wav = system.synthesize(text, voice=speaker, lang=lang, speaking_rate=p.synthesis.speaking_rate)
             file = audio.save(run.samples / f"step_{step:06d}" / f"{i}.wav", wav, system.rate)
-            mel = audio.log_mel(wav, system.rate).T
-            track.listen(str(i), file, text, show.png(show.mel(mel, audio.HOP / system.rate)), step)
+            picture = show.png(show.mel(audio.log_mel(wav, system.rate).T, audio.HOP / system.rate))
+            track.listen(str(i), file, text, picture, step)
 
     return listen
+
+
+def align(system, found: Manifest, row: Row) -> dict[str, np.ndarray]:
+    """What a trained system hears in one clip: `durations` (tokens,), and `mel`, `prior`, `recording` (mels, frames)."""
+    batch = dataset.collate([system.encode(row, recording(found, row, system.rate))])
+    seen = {name: value[0].numpy() for name, value in system.align(batch).items()}
+    return seen | {"recording": batch["mel"][0].numpy()}
+
+
+def vocoded(wav: Tensor, rate: int) -> Tensor:
+    """`(samples,)` through mel and Griffin-Lim: what the vocoder alone does to a recording."""
+    return audio.griffin_lim(audio.log_mel(wav, rate), rate)
 
 
 def speak(system, texts: Sequence[str], folder: Path, **choices) -> list[Path]:
@@ -112,8 +132,22 @@ def evaluate(folder: str | Path) -> dict:
         raise runs.RunError(f"{folder}: no checkpoint in it; give a run's folder, outputs/<lang>/<system>/<run>")
     found = manifest.read(checkpoint.read_json(run.folder / "data.json")["manifest"])
     system = voice(run)
-    held = found.split("test") or found.split("val")
+    held = held_out(found)
     card = scores.scorecard(system, held, lambda row: recording(found, row, system.rate))
-    card |= {"run": str(run.folder), "checkpoint": run.trained.resolve().name, "source": held[0].source}
+    card |= {
+        "run": str(run.folder),
+        "checkpoint": run.trained.resolve().name,
+        "source": held[0].source,
+        "split": held[0].split,
+    }
     checkpoint.write_json(run.folder / "scorecard.json", card)
     return card
+
+
+def trained(p: Params, watch: Callable | None = None) -> runs.Run:
+    """The run to listen to; where there is none yet it is trained first, and that is said."""
+    try:
+        return runs.find(p)
+    except runs.RunError as missing:
+        print(f"{missing}\n... training it now.", file=sys.stderr)
+        return train(p, watch).run

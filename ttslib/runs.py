@@ -34,6 +34,15 @@ class Run:
     def history(self) -> Path:
         return self.folder / "history.jsonl"
 
+    def rows(self) -> list[dict]:
+        """The training history, one row a log call."""
+        return checkpoint.read_json(self.folder / "training_history.json")
+
+    def spoken(self, number: int) -> list[tuple[int, Path]]:
+        """`(step, file)` of one fixed sentence at every evaluation, oldest first."""
+        files = sorted(self.samples.glob(f"step_*/{number}.wav"))
+        return [(int(file.parent.name.removeprefix("step_")), file) for file in files]
+
     @property
     def trained(self) -> Path | None:
         """The checkpoint to listen to: `best`, else `latest`, else None."""

@@ -67,10 +67,16 @@ class Progress:
         for name, value in values.items():
             self.window.setdefault(name, []).append(value)
 
-    def means(self) -> dict[str, float]:
-        row = {name: sum(values) / len(values) for name, values in self.window.items()}
-        self.window.clear()
-        return row
+
+def row(now: Progress, system, engine: Accelerator) -> dict[str, float]:
+    """The history row of the steps since the last one: mean loss terms and gradient norms, speeds over all processes."""
+    sums = {name: sum(values) for name, values in now.window.items()}
+    means = {name: sums[name] / len(values) for name, values in now.window.items()}
+    now.window.clear()
+    per_second = {name: sums[name] * engine.num_processes / sums["seconds"] for name in ("frames", "clips")}
+    speeds = {"clips/s": per_second["clips"], "audio_s/s": per_second["frames"] * system.frame_seconds}
+    rest = {"step_s": means["seconds"], "memory_gb": memory(engine.device)}
+    return {k: v for k, v in means.items() if k not in ("frames", "clips", "seconds")} | speeds | rest
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 
 from ttslib import audio
@@ -120,6 +121,28 @@ def clip(wav, rate: int, text: str = "", figure: Figure | None = None) -> Html:
     """One recording or synthesized sentence: its text, a player and a picture."""
     drawn = image(figure) if figure is not None else ""
     return Html(f'<div><p dir="auto">{html.escape(text)}</p>{player(wav, rate)}<br>{drawn}</div>')
+
+
+def spoken(wav, rate: int) -> Html:
+    """A player above the mel of `(samples,)`, small enough for a table's cell."""
+    wav = np.asarray(wav, dtype=np.float32)
+    picture, axes = panel(width=4.2, height=1.6)
+    mel(audio.log_mel(torch.from_numpy(wav), rate).T, audio.HOP / rate, ax=axes[0, 0])
+    return Html(f"{player(wav, rate)}<br>{image(picture)}")
+
+
+def spoken_file(path) -> Html:
+    return spoken(*audio.load(path))
+
+
+def characters(counts: Mapping[str, int]) -> Html:
+    """A census: every character, its code point and how often it occurs, most frequent first."""
+    cells = "".join(
+        f'<span style="display:inline-block;margin:3px 8px;text-align:center"><b style="font-size:150%">'
+        f"{html.escape(c) if c.strip() else '␣'}</b><br><small>U+{ord(c):04X}<br>{n}</small></span>"
+        for c, n in sorted(counts.items(), key=lambda pair: -pair[1])
+    )
+    return Html(f"<div>{cells}</div>")
 
 
 def table(rows: Sequence[Mapping], columns: Sequence[str] = ()) -> Html:

@@ -5,21 +5,20 @@ loop goes backward and steps that part's optimizer. Everything a step depends on
 run repeats the uninterrupted one bit for bit.
 """
 
-import math
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
 
-from ttslib import checkpoint, losses, session
+from ttslib import checkpoint, session
 from ttslib.dataset import Features, Stream, loader, to_device
 from ttslib.ema import Ema
 from ttslib.params import Params
 from ttslib.runs import Run
 from ttslib.schedule import Schedule
+from ttslib.step import step
 from ttslib.stop import Stop
 from ttslib.track import Track
 
@@ -100,26 +99,18 @@ def fit(
                 track.log({"skipped": now.skips, "clips": ids}, now.step)
                 if now.skips > p.train.max_skips:
                     raise TrainError(
-                        f"step {now.step}: no finite loss and gradient {now.skips} times in a row; last clips {', '.join(ids)}. "
-                        f"The last good checkpoint is {(run.checkpoints / 'latest').resolve()}; lower train.lr or hear the clips."
+                        f"step {now.step}: {now.skips} steps in a row without a finite loss and gradient; the last clips "
+                        f"were {', '.join(ids)}. {(run.checkpoints / 'latest').resolve()} is the last good checkpoint; "
+                        "lower train.lr or hear those clips."
                     )
             now.step += 1
             schedule.stepped(time.monotonic() - began)
+            now.note({"frames": frames, "clips": len(ids), "seconds": time.monotonic() - began})
             if now.step % p.train.log_every == 0:
                 schedule.refit(now.step)
                 schedule.end = session.agreed(schedule.end, engine)
-                seconds = sum(schedule.recent) / len(schedule.recent)
-                speed = {
-                    "frames/s": frames * engine.num_processes / seconds,
-                    "clips/s": len(ids) * engine.num_processes / seconds,
-                }
-                state = {
-                    "lr": rate,
-                    "epoch": now.position.epoch,
-                    "eta_s": schedule.eta(now.step),
-                    "elapsed_s": schedule.seconds,
-                }
-                track.log(now.means() | speed | state | {"memory_gb": session.memory(engine.device)}, now.step)
+                state = {"lr": rate, "epoch": now.position.epoch, "eta_s": schedule.eta(now.step)}
+                track.log(session.row(now, system, engine) | state | {"elapsed_s": schedule.seconds}, now.step)
             if now.step % p.train.evaluate_every == 0:
                 evaluate_and_save()
             elif now.step % p.train.checkpoint_every == 0:
@@ -141,35 +132,3 @@ def why_stop(stop: Stop, schedule: Schedule, now: session.Progress, p: Params) -
     if schedule.over(now.step):
         return "steps" if p.minutes is None else "budget"
     return "patience" if p.train.patience and now.stale >= p.train.patience else None
-
-
-def step(
-    system, parts: dict, optimizers: dict, micros: list, rate: float, p: Params, engine
-) -> dict[str, float] | None:
-    """One optimizer step per part over all micro-batches: loss terms and gradient norms, or None if any was not finite."""
-    turns, values = [system.losses(batch) for batch in micros], {}
-    for part, optimizer in optimizers.items():
-        sums: dict[str, torch.Tensor] = {}
-        for i, turn in enumerate(turns):
-            with ExitStack() as stack:
-                if i < len(turns) - 1:  # gradients travel between processes only with the last micro-batch
-                    for net in system.nets.values():
-                        stack.enter_context(engine.no_sync(net))
-                terms = next(turn)
-                engine.backward(losses.total(terms) / len(turns))
-            for name, value in terms.items():
-                sums[name] = sums.get(name, 0) + value.detach() / len(turns)
-        norm = engine.clip_grad_norm_(parts[part], p.train.clip_norm)
-        sums[f"grad_norm/{part}"] = norm
-        read = dict(zip(sums, torch.stack([torch.as_tensor(v).float() for v in sums.values()]).tolist(), strict=True))
-        healthy = session.agreed_all(all(math.isfinite(v) for v in read.values()), engine)
-        if healthy or engine.scaler:  # a scaler skips the step itself and lowers its scale
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
-        for other in optimizers.values() if not healthy else [optimizer]:
-            other.zero_grad(set_to_none=True)
-        if not healthy:
-            return None
-        values |= read
-    return values

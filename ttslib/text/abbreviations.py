@@ -1,5 +1,6 @@
 """Abbreviations to words: tables belong to the languages, how they are found belongs here."""
 
+import functools
 import re
 from collections.abc import Mapping
 
@@ -13,19 +14,29 @@ def expand(text: str, table: Mapping[str, str], closing: bool = False, exact: bo
     text is kept; with `closing`, so is one before a capital letter (`etc. Then`). `prefix` is a pattern of letters that
     may be written together with the abbreviation (Amharic prepositions).
     """
-    keys = sorted(table, key=len, reverse=True)
-    spelt = [re.sub(r"\\ |(?<=\\\.)(?=.)(?!\\ )", r"\\s?", re.escape(key)) for key in keys]
-    found = {key.replace(" ", "") if exact else key.replace(" ", "").casefold(): table[key] for key in keys}
+    pattern, found = compiled(tuple(table.items()), exact, prefix)
 
     def words(match: re.Match[str]) -> str:
         short = re.sub(r"\s", "", match["short"])
-        long = found[short if exact else short.casefold()]
+        long = found.get(short if exact else short.casefold())
+        if long is None:  # regular expressions take ı and İ for i, which they are not
+            return match[0]
         rest = match.string[match.end() :].lstrip(" '\"")
         ends = short.endswith(".") and (not rest or (closing and rest[0].isupper()))
         return match["prefix"] + long + ("." if ends else "")
 
+    return pattern.sub(words, text)
+
+
+@functools.lru_cache
+def compiled(table: tuple[tuple[str, str], ...], exact: bool, prefix: str) -> tuple[re.Pattern[str], dict[str, str]]:
+    """The pattern of a table's abbreviations, longest first, and their words by spelling without spaces."""
+    keys = sorted(dict(table), key=len, reverse=True)
+    spelt = [re.sub(r"\\ |(?<=\\\.)(?=.)(?!\\ )", r"\\s?", re.escape(key)) for key in keys]
     pattern = rf"(?<![\w.])(?P<prefix>{prefix})(?P<short>{'|'.join(spelt)})(?!{LETTER})"
-    return re.sub(pattern, words, text, flags=0 if exact else re.IGNORECASE)
+    plain = {key.replace(" ", ""): words for key, words in table}
+    found = plain if exact else {key.casefold(): words for key, words in plain.items()}
+    return re.compile(pattern, 0 if exact else re.IGNORECASE), found
 
 
 def initials(text: str) -> str:

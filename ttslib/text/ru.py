@@ -149,7 +149,7 @@ def marked(match: re.Match[str]) -> str:
 
 def step(text: str) -> str:
     text = unify(text)
-    text = re.sub(rf"(?<![\w.,])(\d{1, 15})-({'|'.join(sorted(ENDINGS, key=len, reverse=True))})(?!\w)", marked, text)
+    text = re.sub(rf"(?<![\w.,])(\d{{1,15}})-({'|'.join(sorted(ENDINGS, key=len, reverse=True))})(?!\w)", marked, text)
     # "см." after a number is a unit, elsewhere "see".
     text = re.sub(r"(?<!\w)(?<!\d )см\.\s?(?=\w)", "смотри ", text, flags=re.IGNORECASE)
     text = expand(text, {f"{short}.": short for short in COUNTED}, closing=True, prefix=r"\d[\d,]*\s?")

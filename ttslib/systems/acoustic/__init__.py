@@ -48,6 +48,10 @@ class System:
         return {"acoustic": list(self.net.parameters())}
 
     @property
+    def frame_seconds(self) -> float:
+        return self.p.acoustic.hop / self.rate
+
+    @property
     def feature_key(self) -> str:
         """Changes whenever `encode` would give something else."""
         a = self.p.acoustic

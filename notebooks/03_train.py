@@ -1,0 +1,103 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Teaching a voice to speak
+#
+# A manifest goes in (notebook 00 makes it; where it is missing it is made here by the same call). A trained run comes
+# out: checkpoints, history, and the same sentences spoken before and after.
+
+# %% tags=["parameters"]
+lang = "am"  # language: a file in params/, or the path of a params file
+system = None  # which text-to-speech system
+run = None  # name of the run; None = the next number
+minutes = None  # time budget of training, evaluation and saving (minutes); None = train.steps
+tracking = None  # online, offline or disabled
+overrides = None  # anything else, e.g. {"train.lr": 5.0e-4, "text.units": "phonemes"}
+
+# %%
+from ttslib import params
+
+p = params.from_dials(globals())
+p
+
+# %% [markdown]
+# ## What will it see?
+#
+# One training clip: the text as the model reads it, its mel spectrogram, and the recording itself.
+
+# %%
+from ttslib import manifest, pipeline, show
+
+found = manifest.prepare(p)
+row = sorted(found.split("train"), key=lambda r: abs(r.seconds - 3))[0]
+show.clip(pipeline.recording(found, row, 16000), 16000, row.text)
+
+# %%
+show.spoken(pipeline.recording(found, row, 16000), 16000)
+
+# %% [markdown]
+# ## Training
+#
+# Every loss term has a name. For the acoustic system:
+#
+# * **mel** – mean absolute error of the spoken mel, in units of each band's standard deviation. It should fall quickly,
+#   then slowly; a validation curve that rises while training falls means over-fitting.
+# * **prior** – how well each letter alone predicts its frames; the alignment search works with it. It falls in a bend
+#   once letters and sounds have found each other.
+# * **duration** – squared error of the log number of frames per letter.
+#
+# Before the first step one evaluation, one save and one load are tried, so that what would break later breaks now. The
+# picture below is one display, redrawn while training.
+
+# %%
+done = pipeline.train(p, watch=show.Live())
+done.result
+
+# %% [markdown]
+# ## How did the losses fall?
+
+# %%
+show.curves(done.run.rows())
+
+# %% [markdown]
+# ## Does it know which sound belongs to which letter?
+#
+# A held-out clip: the white line climbs through the letters (vertical) as time passes (horizontal). A healthy line rises
+# steadily; long flat stretches or jumps mean the alignment has not formed.
+
+# %%
+held = pipeline.held_out(found)[0]
+seen = pipeline.align(done.system, found, held)
+show.alignment(seen["durations"], seen["recording"], done.system.frame_seconds, "alignment over the recording's mel")
+
+# %%
+show.mels({"recording": seen["recording"], "what the model makes of it": seen["mel"]}, done.system.frame_seconds)
+
+# %% [markdown]
+# ## The same sentences, before and after
+#
+# Held-out sentences, spoken at step 0 and at the end, beside the recording. If the corpus is synthetic, so is the
+# recording.
+
+# %%
+compared = []
+for i, (text, *_, recording) in enumerate(pipeline.fixed_sentences(p, found)):
+    steps = done.run.spoken(i)
+    heard = {f"step {s}": show.spoken_file(f) for s, f in (steps[0], steps[-1])}
+    original = show.spoken(pipeline.recording(found, recording, 16000), 16000) if recording else ""
+    compared.append({"text": text} | heard | {"recording": original})
+show.table(compared)
+
+# %% [markdown]
+# ## What was written
+
+# %%
+from ttslib import provenance
+
+show.table([{"run": str(done.run.folder), "best checkpoint": done.run.trained.resolve().name} | provenance.describe()])

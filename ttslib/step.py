@@ -1,0 +1,41 @@
+"""One optimizer step: every part of the system in turn, over all micro-batches."""
+
+import math
+from contextlib import ExitStack
+
+import torch
+
+from ttslib import losses, session
+from ttslib.params import Params
+
+
+def step(
+    system, parts: dict, optimizers: dict, micros: list, rate: float, p: Params, engine
+) -> dict[str, float] | None:
+    """One optimizer step per part over all micro-batches: loss terms and gradient norms, or None if any was not finite."""
+    turns, values = [system.losses(batch) for batch in micros], {}
+    for part, optimizer in optimizers.items():
+        sums: dict[str, torch.Tensor] = {}
+        for i, turn in enumerate(turns):
+            with ExitStack() as stack:
+                if i < len(turns) - 1:  # gradients travel between processes only with the last micro-batch
+                    for net in system.nets.values():
+                        stack.enter_context(engine.no_sync(net))
+                terms = next(turn)
+                engine.backward(losses.total(terms) / len(turns))
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0) + value.detach() / len(turns)
+        norm = engine.clip_grad_norm_(parts[part], p.train.clip_norm)
+        sums[f"grad_norm/{part}"] = norm
+        read = dict(zip(sums, torch.stack([torch.as_tensor(v).float() for v in sums.values()]).tolist(), strict=True))
+        healthy = session.agreed_all(all(math.isfinite(v) for v in read.values()), engine)
+        if healthy or engine.scaler:  # a scaler skips the step itself and lowers its scale
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+        for other in optimizers.values() if not healthy else [optimizer]:
+            other.zero_grad(set_to_none=True)
+        if not healthy:
+            return None
+        values |= read
+    return values
