@@ -15,8 +15,8 @@
 # %% tags=["parameters"]
 lang = "am"  # language: a file in params/, or the path of a params file
 system = None  # which text-to-speech system
-run = None  # name of the run; None = the next number
-minutes = None  # time budget of training, evaluation and saving (minutes); None = train.steps
+run = None  # name of the run; None takes the next number
+minutes = None  # time budget of training, evaluation and saving (minutes); None leaves it to train.steps
 tracking = None  # online, offline or disabled
 overrides = None  # anything else, e.g. {"train.lr": 5.0e-4, "text.units": "phonemes"}
 

@@ -15,7 +15,7 @@
 # %% tags=["parameters"]
 lang = "am"  # language: a file in params/, or the path of a params file
 system = None  # which text-to-speech system
-run = None  # name of the run; None = the one trained last
+run = None  # name of the run; None takes the one trained last
 minutes = None  # time budget, should it have to be trained first (minutes)
 tracking = None  # online, offline or disabled
 overrides = None  # anything else, e.g. {"corpus.source": "asterisk"}

@@ -175,6 +175,11 @@ SHARES = st.floats(0, 0.3)
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
+def pangram(n: int) -> str:
+    """A text of its own for every n that holds every letter, so that no clip is kept in train for a rare letter."""
+    return LETTERS + word(n)
+
+
 def word(n: int) -> str:
     return LETTERS[n // 676 % 26] + LETTERS[n // 26 % 26] + LETTERS[n % 26]
 
@@ -186,7 +191,7 @@ def corpora_with_repeats(draw):
     return [
         row(
             n,
-            text=looks[n % 4].format(word(k).upper() if n % 3 else word(k)),
+            text=looks[n % 4].format(pangram(k).upper() if n % 3 else pangram(k)),
             speaker=who,
             lang="en" if k % 5 else "fr",
         )
@@ -210,9 +215,16 @@ def test_splits_are_a_function_of_the_set_and_share_no_text(rows, val, test, see
 
 
 @settings(deadline=None, max_examples=60)
+@given(st.lists(st.text("abcdefgh", min_size=1, max_size=3), min_size=2, max_size=60), SHARES, SHARES, st.integers(0, 9))
+def test_every_character_is_trained(texts, val, test, seed):
+    done = manifest.assign([row(n, text=text) for n, text in enumerate(texts)], val, test, seed)
+    assert set("".join(texts)) == set("".join(r.text for r in done if r.split == "train"))
+
+
+@settings(deadline=None, max_examples=60)
 @given(st.integers(1, 400), st.integers(1, 7), SHARES, SHARES, st.integers(0, 9))
 def test_each_speaker_gives_its_share(count, speakers, val, test, seed):
-    rows = [row(n, text=word(n), speaker=f"s{n % speakers}") for n in range(count)]
+    rows = [row(n, text=pangram(n), speaker=f"s{n % speakers}") for n in range(count)]
     done = manifest.assign(rows, val, test, seed)
     for name, share in (("val", val), ("test", test)):
         for who in {r.speaker for r in rows}:
@@ -229,7 +241,7 @@ def test_each_speaker_gives_its_share(count, speakers, val, test, seed):
 @settings(deadline=None, max_examples=60)
 @given(st.integers(10, 200), st.data(), SHARES, SHARES, st.integers(0, 9))
 def test_a_clip_that_goes_moves_at_most_one_other_clip_a_split(count, data, val, test, seed):
-    rows = [row(n, text=word(n * 37)) for n in range(count)]
+    rows = [row(n, text=pangram(n * 37)) for n in range(count)]
     gone = data.draw(st.integers(0, count - 1))
     before = {r.id: r.split for r in manifest.assign(rows, val, test, seed)}
     after = {r.id: r.split for r in manifest.assign(rows[:gone] + rows[gone + 1 :], val, test, seed)}
@@ -240,14 +252,14 @@ def test_a_clip_that_goes_moves_at_most_one_other_clip_a_split(count, data, val,
 
 
 def test_repeated_texts_are_trained_on_while_enough_occur_once():
-    rows = [row(n, text=word(n)) for n in range(80)] + [row(80 + n, text=word(1000 + n // 2)) for n in range(20)]
+    rows = [row(n, text=pangram(n)) for n in range(80)] + [row(80 + n, text=pangram(1000 + n // 2)) for n in range(20)]
     done = manifest.assign(rows, 0.1, 0.1, seed=1)
     assert {r.split for r in done[80:]} == {"train"}
     assert {r.split for r in done[:80]} == {"train", "val", "test"}
 
 
 def test_when_every_speaker_reads_the_same_sentences_whole_sentences_are_held_out():
-    rows = [row(n, text=word(n // 3), speaker=f"s{n % 3}") for n in range(300)]
+    rows = [row(n, text=pangram(n // 3), speaker=f"s{n % 3}") for n in range(300)]
     done = manifest.assign(rows, 0.1, 0.1, seed=1)
     for name in ("val", "test"):
         held = [r for r in done if r.split == name]
@@ -256,14 +268,14 @@ def test_when_every_speaker_reads_the_same_sentences_whole_sentences_are_held_ou
 
 
 def test_many_speakers_of_few_clips_give_their_share_together():
-    rows = [row(n, text=word(n), speaker=f"s{n // 4}") for n in range(2000)]
+    rows = [row(n, text=pangram(n), speaker=f"s{n // 4}") for n in range(2000)]
     held = Counter(r.split for r in manifest.assign(rows, 0.05, 0.05, seed=1))
     assert 70 <= held["val"] <= 130
     assert 70 <= held["test"] <= 130
 
 
 def test_the_seed_and_nothing_but_it_chooses_other_clips():
-    rows = [row(n, text=word(n)) for n in range(100)]
+    rows = [row(n, text=pangram(n)) for n in range(100)]
     one, two = (manifest.assign(rows, 0.2, 0.2, seed) for seed in (1, 2))
     assert sum(a.split != b.split for a, b in zip(one, two, strict=True)) > 20
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ttslib import audio
+from ttslib.units import UnitsError
 
 RATE, HOP, CEPSTRA = 16000, 256, 13
 F0_RANGE = (60.0, 500.0)
@@ -70,17 +71,22 @@ def scorecard(system, rows: Sequence, read, limit: int = 20) -> dict:
     """Per-sentence scores and their medians for up to `limit` held-out rows; `read(row) -> (samples,)` at `system.rate`.
 
     Adds the real-time factor (seconds of work per second of speech, below 1 is faster than speech). With more rows than
-    `limit` the ones spread evenly over their durations are taken, and the number is in the result.
+    `limit` the ones spread evenly over their durations are taken; the result says how many, and lists sentences with units
+    the voice never learnt as `failed`.
     """
     from tqdm import tqdm
 
     rows = sorted(rows, key=lambda row: row.seconds)
     chosen = [rows[i] for i in np.unique(np.linspace(0, len(rows) - 1, min(limit, len(rows))).round().astype(int))]
-    sentences = []
+    sentences, failed = [], []
     for row in tqdm(chosen, desc="scorecard", unit="sentence", mininterval=10):
         reference = read(row)
         began = time.perf_counter()
-        spoken = system.synthesize(row.raw, voice=row.speaker, lang=row.lang)
+        try:
+            spoken = system.synthesize(row.raw, voice=row.speaker, lang=row.lang)
+        except UnitsError as error:
+            failed.append({"id": row.id, "text": row.raw, "error": str(error)})
+            continue
         seconds = time.perf_counter() - began
         copy = audio.griffin_lim(audio.log_mel(reference, system.rate), system.rate)
         at_rate = [
@@ -91,7 +97,12 @@ def scorecard(system, rows: Sequence, read, limit: int = 20) -> dict:
         scores = compare(reference, heard) | {"rtf": seconds / (len(spoken) / system.rate)}
         floor = {f"floor_{k}": v for k, v in compare(reference, copy).items() if k != "duration_error"}
         sentences.append({"id": row.id, "text": row.raw, "seconds": round(row.seconds, 2)} | scores | floor)
-    return {"sentences": sentences, "median": medians(sentences), "scored": len(sentences), "held_out": len(rows)}
+    if not sentences:
+        raise ValueError(
+            f"none of {len(chosen)} held-out sentences can be spoken: {failed[0]['error'] if failed else 'there are none'}"
+        )
+    totals = {"scored": len(sentences), "failed": failed, "held_out": len(rows)}
+    return {"sentences": sentences, "median": medians(sentences)} | totals
 
 
 def medians(sentences: Sequence[dict]) -> dict[str, float]:

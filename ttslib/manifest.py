@@ -165,7 +165,8 @@ def assign(rows: Sequence[Row], val_share: float, test_share: float, seed: int) 
     """The rows with their splits, decided by hashes of text, speaker and `seed`, not by their order or number.
 
     Each speaker gives the given shares (0..1). Clips of one text, whatever its case and punctuation, share a split:
-    train, unless a speaker has too few texts that occur once. Every speaker keeps a clip in train. A language of 20
+    train, unless a speaker has too few texts that occur once. Every speaker and every character keeps a clip in train: a
+    letter that was never trained cannot be spoken, let alone scored. A language of 20
     clips or more has at least one in val and in test, unless the share is 0 or its texts are too much alike.
     """
     keys = [text_key(row.text) for row in rows]
@@ -178,13 +179,18 @@ def assign(rows: Sequence[Row], val_share: float, test_share: float, seed: int) 
         langs[row.lang].append(i)
     rank = {key: chance(seed, "order", key) for key in groups}
     trained = {who: len(members) for who, members in speakers.items()}
+    letters = Counter((row.lang, c) for row in rows for c in set(row.text))
     splits = ["train"] * len(rows)
 
     def take(key: str, name: str) -> bool:
-        """Move a whole group out of train, unless that leaves one of its speakers without a clip in train."""
+        """Move a whole group out of train, unless train would lose its last clip of a speaker or of a character."""
         gone = Counter((rows[i].lang, rows[i].speaker) for i in groups[key])
+        unseen = Counter((rows[i].lang, c) for i in groups[key] for c in set(rows[i].text))
         if splits[groups[key][0]] != "train" or any(trained[who] <= n for who, n in gone.items()):
             return False
+        if any(letters[c] <= n for c, n in unseen.items()):
+            return False
+        letters.subtract(unseen)
         for i in groups[key]:
             splits[i] = name
         for who, n in gone.items():

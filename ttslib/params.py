@@ -235,7 +235,7 @@ def load(lang: str | Path, overrides: Mapping[str, Any] | Iterable[str] = (), **
     merge(merged, {k: v for k, v in dials.items() if v is not None}, "dials")
     for key, value in dotted(overrides).items():
         head, *rest = key.split(".")
-        value = {rest[0]: value} if rest else value
+        value = {".".join(rest): value} if rest else value
         merge(merged, {head: value}, f"override {key}")
     return validate(merged, f"{path} with its dials" if dials or overrides else str(path))
 
@@ -270,7 +270,10 @@ def dotted(overrides: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:
         key, equals, value = item.partition("=")
         if not equals:
             raise ParamsError(f"{item!r} is not an override; write key=value, e.g. train.lr=1.0e-3")
-        out[key.strip()] = yaml.safe_load(value)
+        try:
+            out[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ParamsError(f"{item}: the value is not readable as YAML: {error}") from None
     return out
 
 
@@ -315,7 +318,7 @@ def explain(error: Mapping[str, Any]) -> str:
         hint = " (YAML reads no, yes, on, off as booleans: quote it)"
     elif isinstance(found, str) and looks_numeric(found):
         hint = (
-            f" (YAML reads {found} as text: write {float(found):.1e})"
+            f" (YAML reads {found} as text: write {yaml.safe_dump(float(found)).split()[0]})"
             if "e" in found.lower()
             else " (remove the quotes)"
         )

@@ -17,7 +17,7 @@ from ttslib import audio
 from ttslib.dataset import BadClip, Example
 from ttslib.params import Params, validate
 from ttslib.systems.acoustic.net import PRESETS, Net
-from ttslib.units import Units
+from ttslib.units import Units, UnitsError
 
 
 class System:
@@ -61,11 +61,14 @@ class System:
     def encode(self, row, wav: Tensor) -> Example:
         """One clip: `text` (tokens,), `mel` (mels, frames), `speaker` and `language` scalars.
 
-        `wav` is `(samples,)` at `self.rate`. Raises `BadClip` when there are fewer frames than tokens, so that no
-        monotonic alignment exists.
+        `wav` is `(samples,)` at `self.rate`. Raises `BadClip` for units never seen in training, and when there
+        are fewer frames than tokens, so that no monotonic alignment exists.
         """
         a = self.p.acoustic
-        text = torch.tensor(self.tokenizer.encode(row.text, row.lang))
+        try:
+            text = torch.tensor(self.tokenizer.encode(row.text, row.lang))
+        except UnitsError as error:
+            raise BadClip(str(error)) from None
         mel = audio.log_mel(wav, a.rate, a.window, a.hop, a.mels).T
         if mel.shape[1] < len(text):
             raise BadClip(f"{mel.shape[1]} frames for {len(text)} units: spoken faster than one unit a frame")

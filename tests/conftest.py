@@ -1,0 +1,51 @@
+"""Shared grounds: outputs go to a temporary folder, torch keeps to one thread, the toy corpus is spoken once."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from ttslib import manifest, params, pipeline
+from ttslib.systems import system_class
+
+QUIET = {"tracking": "disabled", "device": "cpu", "threads": 1}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_lands_in_the_repository(tmp_path_factory):
+    """Whatever a test forgets to redirect goes here."""
+    os.environ["TTSLIB_OUTPUTS"] = str(tmp_path_factory.mktemp("outputs"))
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def spoken(nothing_lands_in_the_repository):
+    """The qaa manifest of real espeak-ng speech, made once. Read it, do not write into its folder."""
+    pytest.importorskip("espeakng_loader")
+    return manifest.prepare(params.load("qaa", **QUIET))
+
+
+@pytest.fixture
+def outputs(tmp_path, monkeypatch) -> Path:
+    """An empty outputs folder of the test's own."""
+    monkeypatch.setenv("TTSLIB_OUTPUTS", str(tmp_path / "outputs"))
+    return tmp_path / "outputs"
+
+
+@pytest.fixture
+def prepared(outputs, spoken) -> Path:
+    """An outputs folder of the test's own that holds a copy of the toy corpus, its features included."""
+    shutil.copytree(spoken.folder, outputs / "qaa" / "data" / spoken.folder.name)
+    return outputs
+
+
+@pytest.fixture(scope="session")
+def clips(spoken):
+    """`(system, features of train, features of val)`: an untrained acoustic system and the encoded toy corpus."""
+    p = params.load("qaa", **QUIET)
+    system = system_class(p.system).fresh(p, spoken.split("train"))
+    train, val = (pipeline.features(system, spoken, split, p) for split in ("train", "val"))
+    system.measure(train)
+    return system, train, val

@@ -1,0 +1,111 @@
+"""Real training runs in processes of their own, to be killed: a fork server imports torch once for all of them."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from ttslib import checkpoint
+
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["ttslib.pipeline", "ttslib.train", "torch._dynamo", "torchaudio", "torch.utils.data"])
+QUIET = ["tracking=disabled", "device=cpu", "threads=1"]
+CLOCK = ("frames/s", "clips/s", "eta_s", "elapsed_s", "memory_gb")  # what no two runs have in common
+
+
+@dataclass
+class Life:
+    """One process of `python -m ttslib train qaa ...` and the file its words go to."""
+
+    process: multiprocessing.Process
+    log: Path
+
+    def finish(self, seconds: float = 60) -> int:
+        """The exit code, as a shell gives it."""
+        self.process.join(seconds)
+        if self.process.is_alive():
+            self.process.kill()
+            raise AssertionError(f"still running after {seconds} s:\n{self.words()}")
+        code = self.process.exitcode
+        return code if code >= 0 else 128 - code
+
+    def words(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def wait_for(self, words: str, count: int = 1, seconds: float = 60) -> None:
+        """Until `words` have been printed `count` times."""
+        end = time.monotonic() + seconds
+        while self.words().count(words) < count:
+            assert self.process.is_alive(), f"ended before it said {words!r}:\n{self.words()}"
+            assert time.monotonic() < end, f"{words!r} not said in {seconds} s:\n{self.words()}"
+            time.sleep(0.002)
+
+    def send(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        self.send(signal.SIGKILL)
+        self.process.join(30)
+
+
+def start(outputs: Path, *overrides: str, before=None, **env: str) -> Life:
+    """Train in a new process; `before()` is called in it first."""
+    outputs.mkdir(parents=True, exist_ok=True)
+    log = outputs / f"life-{time.monotonic_ns()}.txt"
+    process = SERVER.Process(target=live, args=(outputs, log, overrides, before, env))
+    process.start()
+    return Life(process, log)
+
+
+def live(outputs: Path, log: Path, overrides: tuple[str, ...], before, env: dict[str, str]) -> None:
+    os.environ.update(env, TTSLIB_OUTPUTS=str(outputs))
+    with log.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    from ttslib.__main__ import main
+
+    if before:
+        before()
+    sys.exit(main(["train", "qaa", *QUIET, *overrides]))
+
+
+def train(outputs: Path, *overrides: str, **env: str) -> Path:
+    """Train to the end, exit code 0, in a new process; the run's folder."""
+    life = start(outputs, *overrides, **env)
+    assert life.finish() == 0, life.words()
+    return folder(outputs, overrides)
+
+
+def folder(outputs: Path, overrides) -> Path:
+    name = next(o.partition("=")[2] for o in overrides if o.startswith("run="))
+    return outputs / "qaa" / "acoustic" / name
+
+
+def history(run: Path) -> list[dict]:
+    """The history rows without the clock's columns."""
+    rows = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in row.items() if k not in CLOCK} for row in rows]
+
+
+def assert_same(a: Path, b: Path) -> None:
+    """Two runs ended in the same place, bit for bit: weights, optimizer, averages, random state, counters, history."""
+    ends = [run / "checkpoints" / "latest" for run in (a, b)]
+    assert ends[0].resolve().name == ends[1].resolve().name
+    for name in ("model.safetensors", "state.safetensors"):
+        left, right = (load_file(end / name) for end in ends)
+        assert left.keys() == right.keys()
+        differing = [k for k in left if not torch.equal(left[k], right[k])]
+        assert not differing, f"{name} differs in {len(differing)} of {len(left)}: {differing[:5]}"
+    left, right = (checkpoint.load(end)[2]["progress"] for end in ends)
+    assert left == right
+    assert history(a) == history(b)
+    assert (a / "checkpoints" / "best").resolve().name == (b / "checkpoints" / "best").resolve().name
