@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,13 @@ import torch
 
 from ttslib import manifest, params, pipeline
 from ttslib.systems import system_class
+
+
+def pytest_collection_finish(session):
+    """The fork server imports torch while other tests run."""
+    if any(hasattr(item.module, "training") for item in session.items):
+        forkserver.ensure_running()
+
 
 QUIET = {"tracking": "disabled", "device": "cpu", "threads": 1}
 

@@ -1,5 +1,7 @@
 """Audio in, audio out: files of every kind, mels as librosa computes them, Griffin-Lim that can be repeated."""
 
+import io
+
 import numpy as np
 import pytest
 import soundfile
@@ -53,7 +55,7 @@ def test_what_cannot_be_decoded_is_named(tmp_path, name, content, said):
         audio.load(tmp_path / name)
 
 
-@pytest.mark.parametrize(("suffix", "error_db"), [(".wav", -80), (".flac", -80), (".mp3", -25), (".ogg", -12)])
+@pytest.mark.parametrize(("suffix", "error_db"), [(".wav", -70), (".flac", -70), (".mp3", -20), (".ogg", -12)])
 def test_what_is_saved_is_what_is_loaded(tmp_path, speech, suffix, error_db):
     path = audio.save(tmp_path / "deep" / f"a{suffix}", speech, 16000)
     wav, rate = audio.load(path)
@@ -78,7 +80,7 @@ def test_only_finite_mono_is_saved(tmp_path, wav):
 
 def test_embedded_bytes_are_a_playable_file(speech):
     data = audio.encoded(speech, 16000)
-    wav, rate = soundfile.read(__import__("io").BytesIO(data))
+    wav, rate = soundfile.read(io.BytesIO(data))
     assert rate == 16000
     assert len(data) < len(speech)  # less than half of 16 bits a sample
     assert np.corrcoef(wav[: len(speech)], speech)[0, 1] > 0.99
@@ -122,6 +124,15 @@ def test_griffin_lim_repeats_for_a_seed_and_leaves_the_random_state_alone(speech
     assert (first.ndim, len(first)) == (1, (len(mel) - 1) * 256)
     assert first.isfinite().all()
     assert first.abs().max() <= 1
+
+
+@pytest.mark.parametrize("frames", range(1, 8))
+@pytest.mark.parametrize(("window", "hop"), [(1024, 256), (512, 128), (1024, 100)])
+def test_a_few_frames_are_a_few_samples(frames, window, hop):
+    mel = torch.full((frames, 80), -2.0)
+    wav = audio.griffin_lim(mel, 16000, window, hop, iterations=2)
+    assert len(wav) == (frames - 1) * hop
+    assert wav.isfinite().all()
 
 
 def test_griffin_lim_brings_the_mel_back(speech):

@@ -80,7 +80,7 @@ def test_every_mistake_gets_its_own_line(tmp_path):
     assert len(str(error.value).splitlines()) == 4
 
 
-@pytest.mark.parametrize("text", ["1e-4", "125e-6", "1.25E-5", "3e2"])
+@pytest.mark.parametrize("text", ["1e-4", "125e-6", "12E-6", "3e2"])
 def test_the_number_to_write_is_the_number_that_was_meant(tmp_path, text):
     with pytest.raises(ParamsError) as error:
         params.load(written(tmp_path, f"train: {{lr: {text}}}"))

@@ -5,6 +5,7 @@ Files go through soundfile (WAV, FLAC, OGG/Opus, MP3); what it cannot open (G.72
 
 import functools
 import io
+import math
 from pathlib import Path
 
 import numpy as np
@@ -159,9 +160,12 @@ def griffin_lim(
     """
     import torchaudio
 
+    samples, least = (len(mel) - 1) * hop, window // (2 * hop) + 2  # fewer frames than `least` cannot be inverted
+    if len(mel) < least:
+        mel = torch.nn.functional.pad(mel, (0, 0, 0, least - len(mel)), value=math.log(LOG_FLOOR))
     magnitude = (mel.float().cpu().exp() @ mel_inverse(rate, window, mel.shape[1])).clamp(min=1e-8).T
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         transform = torchaudio.transforms.GriffinLim(n_fft=window, hop_length=hop, power=1.0, n_iter=iterations)
-        wav = transform(magnitude)
-    return wav / wav.abs().max().clamp(min=1.0)
+        wav = transform(magnitude)[:samples]
+    return wav / wav.abs().amax().clamp(min=1.0) if samples else wav

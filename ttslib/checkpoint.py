@@ -94,7 +94,9 @@ def verify(path: Path) -> None:
 
 def newest(folder: Path) -> Path:
     """The checkpoint to resume from: `latest`, or, said loudly, the newest whole one when `latest` is damaged."""
-    candidates = sorted(listed(folder), key=lambda path: step_of(path), reverse=True)
+    if folder.is_dir():
+        sweep(folder)  # a kill while a step was saved again has left its checkpoint moved aside
+    candidates = sorted(listed(folder), key=step_of, reverse=True)
     first = folder / "latest"
     if first.exists():
         candidates = [first.resolve(), *(c for c in candidates if c != first.resolve())]
@@ -119,10 +121,10 @@ def step_of(path: Path) -> int:
 def prune(folder: Path, keep: int) -> list[str]:
     """Delete periodic checkpoints beyond the newest `keep`; never what `best` or `latest` points at. Returns the names."""
     held = {(folder / alias).resolve() for alias in ("best", "latest") if (folder / alias).exists()}
-    spare = [path for path in sorted(listed(folder), key=step_of) if path not in held]
-    gone = spare[: max(0, len(spare) - max(0, keep - len(held)))]
+    old = sorted(listed(folder), key=step_of, reverse=True)[keep:]
+    gone = [path for path in reversed(old) if path not in held]
     for path in gone:
-        hidden = path.with_name(f".replaced-{path.name}-{os.getpid()}")
+        hidden = path.with_name(f".deleting-{path.name}-{os.getpid()}")
         os.rename(path, hidden)  # a half-deleted folder must never look like a checkpoint
         shutil.rmtree(hidden)
     return [path.name for path in gone]
@@ -135,7 +137,7 @@ def sweep(folder: Path) -> None:
             name = path.name.removeprefix(".replaced-").rpartition("-")[0]
             whole = NAME.match(name) and not (folder / name).exists() and (path / "checksums.json").is_file()
             os.rename(path, folder / name) if whole else shutil.rmtree(path)
-        elif path.name.startswith(".writing-"):
+        elif path.name.startswith((".writing-", ".deleting-")):
             shutil.rmtree(path)
         elif path.is_symlink() and path.name.startswith("."):
             path.unlink()
@@ -144,6 +146,8 @@ def sweep(folder: Path) -> None:
 def pack(value, tensors: dict[str, torch.Tensor], key: str):
     """A nested structure as JSON, its tensors moved into `tensors` under their path."""
     if isinstance(value, torch.Tensor):
+        while key in tensors:  # {"a/b": x} beside {"a": {"b": y}}
+            key += "'"
         tensors[key] = value.detach().cpu().contiguous()
         return {"__tensor__": key}
     if isinstance(value, dict):

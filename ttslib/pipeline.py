@@ -37,6 +37,8 @@ def recording(found: Manifest, row: Row, rate: int) -> Tensor:
     except audio.AudioError as error:
         raise dataset.BadClip(str(error)) from None
     span = wav[round(row.start * native) : round(row.end * native)]
+    if not len(span):
+        raise dataset.BadClip(f"{found.audio(row)}: it ends before the clip's {row.start:.2f} s; has the file changed?")
     return torch.from_numpy(audio.resample(span, native, rate) if native != rate else span.copy())
 
 
@@ -57,7 +59,7 @@ def train(p: Params, watch: Callable | None = None) -> Trained:
         parts = [features(system, found, split, p) for split in ("train", "val")]
     system.measure(parts[0])
     run = session.agreed(runs.start(p), engine)
-    if engine.is_main_process:
+    if engine.is_main_process and not p.resume:  # a resume may be refused, and then must leave the run as it was
         run.folder.mkdir(parents=True, exist_ok=True)
         checkpoint.write_json(run.folder / "data.json", {"manifest": str(found.folder), "digest": found.digest})
         checkpoint.write_json(run.folder / "quarantined.json", [bad for part in parts for bad in part.quarantined])
@@ -73,6 +75,8 @@ def voice(run: runs.Run):
 
 def load(folder: str | Path):
     """The system stored in a checkpoint or exported folder, whichever system it is."""
+    if (Path(folder) / "checksums.json").is_file():
+        checkpoint.verify(Path(folder))
     state = checkpoint.read_json(Path(folder) / "system.json")
     return system_class(state["system"]).load(folder)
 
@@ -99,8 +103,9 @@ def listener(run: runs.Run, track: Track, sentences: Sequence[tuple], p: Params)
         for i, (text, lang, speaker, _) in enumerate(sentences):
             wav = system.synthesize(text, voice=speaker, lang=lang, speaking_rate=p.synthesis.speaking_rate)
             file = audio.save(run.samples / f"step_{step:06d}" / f"{i}.wav", wav, system.rate)
-            picture = show.png(show.mel(audio.log_mel(wav, system.rate).T, audio.HOP / system.rate))
-            track.listen(str(i), file, text, picture, step)
+            if track.wandb:
+                picture = show.png(show.mel(audio.log_mel(wav, system.rate).T, audio.HOP / system.rate))
+                track.listen(str(i), file, text, picture, step)
 
     return listen
 

@@ -55,8 +55,8 @@ def home(p: Params) -> Path:
 
 def existing(p: Params) -> list[Run]:
     """The runs of this language and system that have a checkpoint, oldest first."""
-    folders = home(p).glob("*/checkpoints/latest")
-    return [Run(f.parents[1]) for f in sorted(folders, key=lambda f: (f.lstat().st_mtime_ns, f.parents[1].name))]
+    folders = [f for f in home(p).glob("*/checkpoints") if checkpoint.listed(f)]
+    return [Run(f.parent) for f in sorted(folders, key=lambda f: (f.stat().st_mtime_ns, f.parent.name))]
 
 
 def start(p: Params) -> Run:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ttslib import checkpoint, provenance
 from ttslib.dataset import Features, Position, collate, plan, to_device
 from ttslib.ema import Ema
-from ttslib.params import Params
+from ttslib.params import Params, ParamsError
 from ttslib.runs import Run
 from ttslib.schedule import Schedule
 
@@ -20,9 +20,9 @@ from ttslib.schedule import Schedule
 def engine(p: Params) -> Accelerator:
     """Accelerate, set up for `p.device`, `p.precision` and this process's share of the cores."""
     if p.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device: cuda was asked for and PyTorch sees none; use device=auto or device=cpu")
+        raise ParamsError("device: cuda was asked for and PyTorch sees none; use device=auto or device=cpu")
     if p.device == "mps" and not torch.backends.mps.is_available():
-        raise ValueError("device: mps was asked for and PyTorch sees none; use device=auto or device=cpu")
+        raise ParamsError("device: mps was asked for and PyTorch sees none; use device=auto or device=cpu")
     launched = "WORLD_SIZE" in os.environ
     AcceleratorState._reset_state(reset_partial_state=not launched)  # a notebook may train twice, with other settings
     precision = "no" if p.precision == "fp32" else p.precision
@@ -54,6 +54,8 @@ class Progress:
     best: float = float("inf")
     stale: int = 0
     """evaluations since the best one"""
+    evaluated: int = -1
+    """step of the last evaluation"""
     skips: int = 0
     """steps skipped in a row for a non-finite loss or gradient"""
     window: dict[str, list[float]] = field(default_factory=dict)
@@ -62,6 +64,12 @@ class Progress:
     def judge(self, score: float) -> None:
         self.stale = 0 if score < self.best else self.stale + 1
         self.best = min(self.best, score)
+        self.evaluated = self.step
+
+    @property
+    def is_best(self) -> bool:
+        """These very weights have the lowest validation loss so far."""
+        return self.stale == 0 and self.evaluated == self.step
 
     def note(self, values: dict[str, float]) -> None:
         for name, value in values.items():
@@ -139,7 +147,7 @@ class Files:
             checkpoint.write_json(self.run.folder / "provenance.json", provenance.describe())
 
     def save(self, now: Progress, schedule: Schedule) -> str:
-        """Write the checkpoint of this step; `best` follows when the last evaluation was the best."""
+        """Write the checkpoint of this step; `best` follows when it was evaluated just now and is the best."""
         name = f"epoch{now.position.epoch}_step{now.step}"
         rng = gather(checkpoint.rng_state(), self.engine)
         if self.engine.is_main_process:
@@ -159,7 +167,7 @@ class Files:
                 state["weights"] = {}
             folder = self.run.checkpoints
             checkpoint.save(folder, name, weights, self.system.state(), state)
-            if now.stale == 0:
+            if now.is_best:
                 checkpoint.link(folder, "best", name)
             checkpoint.prune(folder, self.p.train.keep)
         self.engine.wait_for_everyone()
@@ -167,7 +175,8 @@ class Files:
 
     def restore(self, schedule: Schedule) -> Progress:
         """Put back the newest whole checkpoint; raise `CheckpointError` naming what differs from this run."""
-        path = checkpoint.newest(self.run.checkpoints)
+        with self.engine.main_process_first():
+            path = checkpoint.newest(self.run.checkpoints)
         weights, _, state = checkpoint.load(path)
         self.compare(state["fingerprint"], path)
         for name, net in self.nets.items():
@@ -185,7 +194,10 @@ class Files:
             schedule.end = state["schedule"]["end"]
         checkpoint.set_rng_state(state["rng"][self.engine.process_index])
         progress = state["progress"]
-        return Progress(**{**progress, "position": Position(**progress["position"])})
+        now = Progress(**{**progress, "position": Position(**progress["position"])})
+        if now.is_best and self.engine.is_main_process:  # a kill may have come between `latest` and `best`
+            checkpoint.link(self.run.checkpoints, "best", path.name)
+        return now
 
     def compare(self, before: dict, path) -> None:
         """Refuse to resume on other data, units or network, naming each difference."""

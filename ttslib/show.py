@@ -26,9 +26,16 @@ class Html(str):
         return str(self)
 
 
+class Picture(Figure):
+    """A figure outside pyplot's global state that notebooks render by themselves, once."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
 def panel(rows: int = 1, columns: int = 1, width: float = 9.0, height: float = 2.4) -> tuple[Figure, np.ndarray]:
-    """A figure outside pyplot's global state, so that a notebook shows it once, and its axes `(rows, columns)`."""
-    figure = Figure(figsize=(width, height * rows), layout="constrained")
+    """A picture and its axes `(rows, columns)`."""
+    figure = Picture(figsize=(width, height * rows), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 

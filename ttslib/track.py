@@ -58,8 +58,10 @@ class Track:
 
     def write(self) -> None:
         if self.main:
-            with self.run.history.open("w", encoding="utf-8") as file:
+            partial = self.run.history.with_suffix(".partial")
+            with partial.open("w", encoding="utf-8") as file:
                 file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows)
+            os.replace(partial, self.run.history)
 
     def finish(self) -> None:
         if self.main:

@@ -60,6 +60,7 @@ def fit(
         track.resume_at(now.step)
     else:
         files.begin()
+        track.write()  # an empty history: a start that was killed before its first checkpoint leaves rows behind
     prepared = engine.prepare(*raw.values(), *optimizers.values())
     system.nets = dict(zip(raw, prepared, strict=False))
     optimizers = dict(zip(parts, prepared[len(raw) :], strict=True))
@@ -79,7 +80,7 @@ def fit(
 
     stopped = None
     with Stop() as stop:
-        if now.step == 0:  # verify settings: what would break in an hour breaks now
+        if now.evaluated < 0:  # verify settings: what would break in an hour breaks now
             evaluate_and_save()
             checkpoint.load(run.checkpoints / "latest")
         while not (stopped := session.agreed(why_stop(stop, schedule, now, p), engine)):
@@ -96,7 +97,7 @@ def fit(
                 now.note(values)
             else:
                 now.skips += 1
-                track.log({"skipped": now.skips, "clips": ids}, now.step)
+                track.log({"skipped": now.skips, "clips": ids}, now.step + 1)
                 if now.skips > p.train.max_skips:
                     raise TrainError(
                         f"step {now.step}: {now.skips} steps in a row without a finite loss and gradient; the last clips "
@@ -115,9 +116,9 @@ def fit(
                 evaluate_and_save()
             elif now.step % p.train.checkpoint_every == 0:
                 files.save(now, schedule)
-        if stop.asked:
+        if stopped in ("SIGTERM", "SIGINT"):  # what all processes agreed on: a signal may reach one alone
             files.save(now, schedule)
-        elif now.step % p.train.evaluate_every:
+        elif now.evaluated != now.step:
             evaluate_and_save()
     track.finish()
     system.nets = raw

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ttslib import audio
 from ttslib.dataset import BadClip, Example
-from ttslib.params import Params, validate
+from ttslib.params import Params, ParamsError, validate
 from ttslib.systems.acoustic.net import PRESETS, Net
 from ttslib.units import Units, UnitsError
 
@@ -69,6 +69,8 @@ class System:
             text = torch.tensor(self.tokenizer.encode(row.text, row.lang))
         except UnitsError as error:
             raise BadClip(str(error)) from None
+        if len(wav) <= a.window // 2:
+            raise BadClip(f"{len(wav)} samples are too few for a window of {a.window}")
         mel = audio.log_mel(wav, a.rate, a.window, a.hop, a.mels).T
         if mel.shape[1] < len(text):
             raise BadClip(f"{mel.shape[1]} frames for {len(text)} units: spoken faster than one unit a frame")
@@ -99,7 +101,9 @@ class System:
         """Log-mel `(mels, frames)` of a raw text in `lang` (default: the first) by speaker `voice` (default: the first)."""
         lang = self.known(lang, self.languages, "language")
         speaker = self.speakers.index(self.known(voice, self.speakers, "speaker"))
-        ids = self.tokenizer.encode(self.tokenizer.normalise(text, lang), lang)
+        if not (spoken := self.tokenizer.normalise(text, lang)):
+            raise UnitsError(f"nothing to speak: the text is {text!r}")
+        ids = self.tokenizer.encode(spoken, lang)
         device = self.net.mean.device
         place = [torch.tensor([i], device=device) for i in (speaker, self.languages.index(lang))]
         mel, _ = self.net.infer(torch.tensor([ids], device=device), *place, rate=speaking_rate)
@@ -111,8 +115,10 @@ class System:
         """Mono waveform `(samples,)` at `rate`, the same for the same seed. Raises `UnitsError` for unknown letters."""
         was_training = self.net.training
         self.net.eval()
-        mel = self.mel(text, voice, lang, speaking_rate)
-        self.net.train(was_training)
+        try:
+            mel = self.mel(text, voice, lang, speaking_rate)
+        finally:
+            self.net.train(was_training)
         a = self.p.acoustic
         return audio.griffin_lim(mel.T, a.rate, a.window, a.hop, a.griffin_lim, seed)
 
@@ -121,7 +127,7 @@ class System:
         if name is None:
             return names[0]
         if name not in names:
-            raise ValueError(f"{what} {name!r} is not one this voice was trained on: {', '.join(names)}")
+            raise ParamsError(f"{what} {name!r} is not one this voice was trained on: {', '.join(names)}")
         return name
 
     def state(self) -> dict:
@@ -159,4 +165,5 @@ class System:
         system = cls.restore(json.loads((folder / "system.json").read_text(encoding="utf-8")))
         weights = {k.removeprefix("net."): v for k, v in load_file(folder / "model.safetensors").items()}
         system.net.load_state_dict(weights)
+        system.net.eval()
         return system

@@ -1,0 +1,73 @@
+"""The verbs do the notebooks' jobs: results on stdout and in files, exit codes that mean what they say."""
+
+import json
+
+import pytest
+import soundfile
+
+from ttslib.__main__ import main
+
+QUIET = ["tracking=disabled", "device=cpu", "threads=1"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run trained through the command line, its corpus spoken and prepared on the way."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cli")
+        patch.setenv("TTSLIB_OUTPUTS", str(folder))
+        assert main(["train", "qaa", "run=cli", *QUIET]) == 0
+        yield folder / "qaa/acoustic/cli"
+
+
+def test_train_writes_what_a_run_is(run):
+    assert {f.name for f in run.iterdir()} >= {
+        "params.yaml", "data.json", "clips.json", "provenance.json", "quarantined.json", "history.jsonl",
+        "training_history.json", "samples", "checkpoints",
+    }  # fmt: skip
+
+
+def test_speak_a_text_and_a_file(run, tmp_path, capsys):
+    assert main(["speak", str(run), "--text", "bado kemi.", "--out", str(tmp_path / "a.wav")]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "a.wav")
+    samples, rate = soundfile.read(tmp_path / "a.wav")
+    assert rate == 16000 and samples.ndim == 1 and len(samples) > 1000
+    (tmp_path / "lines.txt").write_text("bado kemi.\n\ntalu?\n", encoding="utf-8")
+    assert main(["speak", str(run), "--file", str(tmp_path / "lines.txt"), "--out", str(tmp_path / "many")]) == 0
+    assert sorted(f.name for f in (tmp_path / "many").iterdir()) == ["0000.wav", "0001.wav"]
+
+
+def test_evaluate_and_export(run, tmp_path, capsys):
+    assert main(["evaluate", str(run)]) == 0
+    assert json.loads(capsys.readouterr().out)["mcd_db"] > 0
+    assert (run / "scorecard.json").is_file()
+    assert main(["export", str(run), "--out", str(tmp_path / "voice")]) == 0
+    assert main(["speak", str(tmp_path / "voice"), "--text", "talu.", "--out", str(tmp_path / "b.flac")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "qaa", "trian.lr=1"], "trian: there is no such parameter; did you mean train?"),
+        (["train", "xx"], "no file"),
+        (["train"], "no params file given"),
+        (["speak", "nowhere", "--text", "a", "--out", "x.wav"], "neither a run"),
+        (["evaluate", "nowhere"], "no checkpoint"),
+        (["prepare", "qaa", "corpus.source=ljspeech", "corpus.path=/nowhere"], "/nowhere"),
+    ],
+)
+def test_bad_input_is_one_clear_error(outputs, capsys, arguments, message):
+    assert main(arguments) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and message in said and "Traceback" not in said
+
+
+def test_unknown_letters_are_named(run, tmp_path, capsys):
+    assert main(["speak", str(run), "--text", "zzz", "--out", str(tmp_path / "c.wav")]) == 1
+    assert "'z' (U+007A)" in capsys.readouterr().err
+    assert not (tmp_path / "c.wav").exists()
+
+
+def test_validate_prints_the_resolved_params(capsys):
+    assert main(["validate", "qaa", "train.lr=5.0e-4"]) == 0
+    assert "lr: 0.0005" in capsys.readouterr().out

@@ -1,0 +1,107 @@
+"""The notebooks: the .ipynb is a pure function of the .py, cells are thin, dials are declared, and the chain runs."""
+
+import ast
+import json
+import statistics
+from pathlib import Path
+
+import jupytext
+import nbformat
+import papermill
+import pytest
+
+from ttslib.paths import ROOT
+
+SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
+DIALS = {"lang", "system", "run", "minutes", "tracking", "overrides"}
+
+
+def cells(notebook) -> list[tuple]:
+    return [(c.cell_type, c.source, c.metadata.get("tags", [])) for c in notebook.cells]
+
+
+def code(notebook) -> list[str]:
+    return [c.source for c in notebook.cells if c.cell_type == "code"]
+
+
+def test_there_are_notebooks():
+    assert [s.stem for s in SOURCES] == ["00_data_prep", "03_train", "04_listening"]
+    assert {s.stem for s in SOURCES} == {n.stem for n in (ROOT / "notebooks").glob("*.ipynb")}
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda s: s.stem)
+def test_pair_agrees_and_is_clean(source):
+    ours, paired = jupytext.read(source), nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+    assert cells(ours) == cells(paired), f"make notebooks: {source.stem}.ipynb is not what {source.name} gives"
+    assert paired.metadata.kernelspec.name == "python3"
+    for cell in paired.cells:
+        assert not cell.get("outputs") and cell.get("execution_count") is None
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda s: s.stem)
+def test_stays_thin(source):
+    blocks = code(jupytext.read(source))
+    lengths = [len(block.splitlines()) for block in blocks]
+    assert max(lengths) <= 30
+    assert statistics.median(lengths) <= 7
+    for block in blocks:
+        defined = [n for n in ast.walk(ast.parse(block)) if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.Lambda)]
+        assert not [n for n in defined if not isinstance(n, ast.Lambda)], f"a notebook defines {defined[0].name}"
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda s: s.stem)
+def test_declares_its_dials(source):
+    tagged = [c for c in jupytext.read(source).cells if "parameters" in c.metadata.get("tags", [])]
+    assert len(tagged) == 1
+    names = {target.id for node in ast.parse(tagged[0].source).body for target in node.targets}
+    assert names == DIALS
+    for line in tagged[0].source.splitlines():
+        assert line.count("=") == 1 and "#" in line, f"papermill shows one assignment and its comment a line: {line}"
+
+
+def run(name: str, folder: Path, **dials) -> nbformat.NotebookNode:
+    out = folder / f"{name}.ipynb"
+    source = jupytext.read(ROOT / "notebooks" / f"{name}.py")
+    return papermill.execute_notebook(
+        source, out, parameters={"lang": "qaa", "tracking": "disabled"} | dials, progress_bar=False
+    )
+
+
+def outputs_of(notebook, kind: str) -> list:
+    return [o["data"][kind] for c in notebook.cells for o in c.get("outputs", []) if kind in o.get("data", {})]
+
+
+def test_listening_first_then_the_chain(outputs, monkeypatch, tmp_path):
+    """04 as the first thing ever run makes what is missing; 00 and 03 then find the manifest and train another run."""
+    monkeypatch.chdir(tmp_path)  # no notebook may lean on the caller's folder
+    heard = run("04_listening", tmp_path)
+    card = json.loads((outputs / "qaa/acoustic/001/scorecard.json").read_text())
+    assert card["scored"] == len(card["sentences"]) > 0 and card["source"] == "espeak (synthetic)"
+    assert set(card["median"]) >= {"mcd_db", "duration_error", "f0_cents", "rtf", "floor_mcd_db"}
+    page = "".join("".join(html) for html in outputs_of(heard, "text/html"))
+    assert page.count("<audio") >= 12 and "floor_mcd_db" in page
+    assert outputs_of(heard, "application/vnd.jupyter.widget-view+json")
+
+    prepared = run("00_data_prep", tmp_path)
+    page = "".join("".join(html) for html in outputs_of(prepared, "text/html"))
+    assert "espeak (synthetic)" in page and "<audio" in page
+    assert len(list((outputs / "qaa/data").iterdir())) == 1, "the same params must find the same manifest"
+
+    trained = run("03_train", tmp_path, run="chained", overrides={"train.steps": 4})
+    assert (outputs / "qaa/acoustic/chained/checkpoints/best/model.safetensors").is_file()
+    page = "".join("".join(html) for html in outputs_of(trained, "text/html"))
+    assert "step 0" in page and "step 4" in page and "<audio" in page
+    assert len(outputs_of(trained, "image/png")) >= 3
+    written = json.loads((outputs / "qaa/acoustic/chained/training_history.json").read_text())
+    assert written[-1]["step"] == 4
+    floods = [
+        c for c in trained.cells for o in c.get("outputs", []) if o.output_type == "stream" and len(o.text) > 4000
+    ]
+    assert not floods
+
+
+def test_unknown_parameter_stops_the_notebook(outputs, tmp_path):
+    with pytest.raises(
+        papermill.PapermillExecutionError, match=r"langg: there is no such parameter; did you mean lang\?"
+    ):
+        run("00_data_prep", tmp_path, langg="am")

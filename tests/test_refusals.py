@@ -1,0 +1,67 @@
+"""A run is never overwritten, and never resumed with other data, units or network; a refusal leaves it as it was."""
+
+import json
+
+import pytest
+from training import small
+
+from ttslib import pipeline, runs
+from ttslib.checkpoint import CheckpointError
+from ttslib.runs import RunError
+
+
+def snapshot(folder) -> dict:
+    return {f: f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+def test_an_existing_run_is_never_overwritten(prepared):
+    first = pipeline.train(small("train.steps=2", run="a"))
+    before = snapshot(first.run.folder)
+    with pytest.raises(RunError, match=r"run 'a' exists.*resume=true or choose another run name"):
+        pipeline.train(small("train.steps=2", run="a"))
+    assert snapshot(first.run.folder) == before
+    second, third = (pipeline.train(small("train.steps=1")).run for _ in range(2))
+    assert (second.name, third.name) == ("001", "002")
+    assert snapshot(first.run.folder) == before
+
+
+def test_only_an_existing_run_is_resumed(prepared):
+    with pytest.raises(RunError, match="no run 'a' with a checkpoint"):
+        pipeline.train(small(run="a", resume=True))
+    with pytest.raises(RunError, match="no run with a checkpoint"):
+        pipeline.train(small(resume=True))
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("acoustic.dropout=0.2", '"dropout": 0.1'),
+        ("acoustic.preset=tiny", '"preset": "unit"'),
+        ("text.units=phonemes", "tokenizer: the checkpoint has"),
+        ("data.frames=500", "data.frames: the checkpoint has 400, this run 500"),
+        ("data.accumulate=2", "data.accumulate: the checkpoint has 1, this run 2"),
+        ("seed=2", "seed: the checkpoint has 1, this run 2"),
+        ("corpus.sentences=22", "training clips gone: "),
+    ],
+)
+def test_a_run_of_other_settings_is_not_resumed_and_not_touched(one_run, override, said):
+    before = snapshot(one_run.folder)
+    with pytest.raises(CheckpointError, match="cannot be resumed, it belongs to other settings") as error:
+        pipeline.train(small("train.steps=4", override, run="a", resume=True))
+    assert said in str(error.value)
+    assert snapshot(one_run.folder) == before
+
+
+@pytest.fixture
+def one_run(prepared) -> runs.Run:
+    return pipeline.train(small("train.steps=2", run="a")).run
+
+
+def test_a_changed_recording_or_transcript_is_named(one_run, prepared):
+    (file,) = prepared.glob("qaa/data/*/manifest.jsonl")
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    changed = next(row for row in rows if row["split"] == "train")
+    changed["text"] = changed["text"][:-1] + "?"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(CheckpointError, match=f"training clips changed: 1 \\({changed['id']}\\)"):
+        pipeline.train(small("train.steps=4", run="a", resume=True))
