@@ -59,7 +59,7 @@ COSTS = {
 }
 
 
-@pytest.mark.parametrize("pause", [0.2, 6.0])
+@pytest.mark.parametrize("pause", [0.2, 20.0])
 @pytest.mark.parametrize("cost", COSTS.values(), ids=COSTS.keys())
 def test_a_budget_is_kept_and_the_cosine_complete(clock, cost, pause):
     schedule = Schedule(Train(lr=PEAK, warmup=10, evaluate_every=300), minutes=5.0, began=0.0)

@@ -141,6 +141,15 @@ def log_mel(wav: Tensor, rate: int, window: int = 1024, hop: int = HOP, mels: in
     return mel_transform(rate, window, hop, mels)(wav).clamp(min=LOG_FLOOR).log().T
 
 
+def cepstra(mel: Tensor, count: int = 17) -> Tensor:
+    """Cepstra and their slopes `(frames, 2 * count)` of a log-mel `(frames, mels)`: c0..c16 (orthonormal DCT-II), deltas
+    over five frames. Unlike mel bands they are nearly uncorrelated, so that a Gaussian of unit variance fits them."""
+    import torchaudio.functional as F
+
+    static = (mel @ F.create_dct(count, mel.shape[1], norm="ortho")).T
+    return torch.cat([static, F.compute_deltas(static, win_length=5)]).T
+
+
 @functools.lru_cache
 def mel_inverse(rate: int, window: int, mels: int) -> Tensor:
     """Pseudo-inverse of the mel filterbank `(mels, bins)`."""

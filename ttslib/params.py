@@ -111,7 +111,7 @@ class Data(Section):
 
 class Acoustic(Section):
     preset: Literal["unit", "tiny", "base"] = "tiny"
-    """network size: unit (tests), tiny (about 4 M parameters), base (about 25 M)"""
+    """network size: unit (tests), tiny (about 3.5 M parameters), base (about 25 M)"""
     rate: Count = 16000
     """waveform sample rate in and out (Hz)"""
     hop: Count = 256
@@ -120,7 +120,7 @@ class Acoustic(Section):
     """STFT window and FFT length (samples)"""
     mels: Count = 80
     """mel bands"""
-    dropout: Share = 0.1
+    dropout: Share = 0.15
     """dropout in encoder, duration predictor and decoder (0..1)"""
     griffin_lim: Count = 60
     """Griffin-Lim iterations when listening"""

@@ -19,6 +19,8 @@ from ttslib.params import Params, ParamsError, validate
 from ttslib.systems.acoustic.net import PRESETS, Net
 from ttslib.units import Units, UnitsError
 
+CEPSTRA = 34  # 17 and their slopes
+
 
 class System:
     """See `ttslib.systems` for what every system owns."""
@@ -29,7 +31,7 @@ class System:
         self.p, self.tokenizer = p, units
         self.speakers, self.languages = list(speakers), list(languages)
         self.rate = p.acoustic.rate
-        shape = (len(units), PRESETS[p.acoustic.preset], p.acoustic.mels, p.acoustic.dropout)
+        shape = (len(units), PRESETS[p.acoustic.preset], p.acoustic.mels, CEPSTRA, p.acoustic.dropout)
         self.net = Net(*shape, speakers=len(self.speakers), languages=len(self.languages))
         self.nets: dict[str, nn.Module] = {"net": self.net}
 
@@ -55,11 +57,11 @@ class System:
     def feature_key(self) -> str:
         """Changes whenever `encode` would give something else."""
         a = self.p.acoustic
-        content = ["acoustic-1", a.rate, a.hop, a.window, a.mels, self.tokenizer.digest, self.speakers, self.languages]
+        content = ["acoustic-2", a.rate, a.hop, a.window, a.mels, self.tokenizer.digest, self.speakers, self.languages]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def encode(self, row, wav: Tensor) -> Example:
-        """One clip: `text` (tokens,), `mel` (mels, frames), `speaker` and `language` scalars.
+        """One clip: `text` (tokens,), `mel` (mels, frames), `cepstra` (34, frames), `speaker` and `language` scalars.
 
         `wav` is `(samples,)` at `self.rate`. Raises `BadClip` for units never seen in training, and when there
         are fewer frames than tokens, so that no monotonic alignment exists.
@@ -75,25 +77,33 @@ class System:
         if mel.shape[1] < len(text):
             raise BadClip(f"{mel.shape[1]} frames for {len(text)} units: spoken faster than one unit a frame")
         speaker, language = self.speakers.index(row.speaker), self.languages.index(row.lang)
-        return {"text": text, "mel": mel, "speaker": torch.tensor(speaker), "language": torch.tensor(language)}
+        cepstra = audio.cepstra(mel.T, CEPSTRA // 2).T
+        return {
+            "text": text,
+            "mel": mel,
+            "cepstra": cepstra,
+            "speaker": torch.tensor(speaker),
+            "language": torch.tensor(language),
+        }
 
     def measure(self, examples: Sequence[Example]) -> None:
-        """Per-band mean and standard deviation of the training mels, once, before the first step."""
-        count, total, square = 0, 0.0, 0.0
-        for example in examples:
-            mel = example["mel"].double()
-            count += mel.shape[1]
-            total, square = total + mel.sum(1), square + mel.square().sum(1)
-        mean = total / count
-        self.net.mean.copy_(mean)
-        self.net.std.copy_((square / count - mean.square()).clamp(min=1e-4).sqrt())
+        """Per-band mean and standard deviation of the training mels and cepstra, once, before the first step."""
+        for name in ("mel", "cepstra"):
+            count, total, square = 0, 0.0, 0.0
+            for example in examples:
+                values = example[name].double()
+                count += values.shape[1]
+                total, square = total + values.sum(1), square + values.square().sum(1)
+            mean = total / count
+            getattr(self.net, f"{name}_mean").copy_(mean)
+            getattr(self.net, f"{name}_std").copy_((square / count - mean.square()).clamp(min=1e-4).sqrt())
 
     def losses(self, batch: Example) -> Iterator[dict[str, Tensor]]:
         yield self.nets["net"](batch)[0]
 
     @torch.no_grad()
     def align(self, batch: Example) -> dict[str, Tensor]:
-        """What the model hears in a batch: durations `(batch, tokens)`, its mel and its prior `(batch, mels, frames)`."""
+        """What the model hears in a batch: durations `(batch, tokens)` and its mel `(batch, mels, frames)`."""
         return self.net(batch)[1]
 
     @torch.no_grad()
@@ -104,7 +114,7 @@ class System:
         if not (spoken := self.tokenizer.normalise(text, lang)):
             raise UnitsError(f"nothing to speak: the text is {text!r}")
         ids = self.tokenizer.encode(spoken, lang)
-        device = self.net.mean.device
+        device = self.net.mel_mean.device
         place = [torch.tensor([i], device=device) for i in (speaker, self.languages.index(lang))]
         mel, _ = self.net.infer(torch.tensor([ids], device=device), *place, rate=speaking_rate)
         return mel[0].cpu()
