@@ -25,11 +25,13 @@ def step(
                 engine.backward(losses.total(terms) / len(turns))
             for name, value in terms.items():
                 sums[name] = sums.get(name, 0) + value.detach() / len(turns)
-        norm = engine.clip_grad_norm_(parts[part], p.train.clip_norm)
-        sums[f"grad_norm/{part}"] = norm
-        read = dict(zip(sums, torch.stack([torch.as_tensor(v).float() for v in sums.values()]).tolist(), strict=True))
-        healthy = session.agreed_all(all(math.isfinite(v) for v in read.values()), engine)
-        if healthy or engine.scaler:  # a scaler skips the step itself and lowers its scale
+        named = list(sums)
+        sums[f"grad_norm/{part}"] = torch.as_tensor(engine.clip_grad_norm_(parts[part], p.train.clip_norm))
+        read = dict(zip(sums, torch.stack([v.float() for v in sums.values()]).tolist(), strict=True))
+        # fp16's scaler meets overflowing gradients as a matter of course: it skips that step itself and scales down
+        judged = named if engine.scaler else list(read)
+        healthy = session.agreed_all(all(math.isfinite(read[name]) for name in judged), engine)
+        if healthy:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.step()
@@ -37,5 +39,5 @@ def step(
             other.zero_grad(set_to_none=True)
         if not healthy:
             return None
-        values |= read
+        values |= {name: value for name, value in read.items() if math.isfinite(value)}
     return values
