@@ -59,16 +59,17 @@ def test_padded_frames_do_not_count(term):
 
 def test_padding_a_batch_changes_no_term_of_the_whole_network():
     torch.manual_seed(0)
-    net = Net(20, PRESETS["unit"], mels=16, dropout=0.5).eval()
+    net = Net(20, PRESETS["unit"], mels=16, cepstra=6, dropout=0.5).eval()
     make = torch.Generator().manual_seed(1)
     examples = [
         {"text": torch.randint(3, 20, (n,), generator=make), "mel": torch.randn(16, t, generator=make)}
-        | {"speaker": torch.tensor(0), "language": torch.tensor(0)}
+        | {"cepstra": torch.randn(6, t, generator=make), "speaker": torch.tensor(0), "language": torch.tensor(0)}
         for n, t in ((5, 30), (9, 40))
     ]
     batch = collate(examples)
     padded = dict(batch)
     padded["text"] = torch.cat([batch["text"], torch.zeros(2, 6, dtype=torch.long)], 1)
+    padded["cepstra"] = torch.cat([batch["cepstra"], torch.zeros(2, 6, 25)], 2)
     padded["mel"] = torch.cat([batch["mel"], torch.zeros(2, 16, 25)], 2)
     with torch.no_grad():
         (before, seen), (after, seen_padded) = net(batch), net(padded)

@@ -215,7 +215,9 @@ def test_splits_are_a_function_of_the_set_and_share_no_text(rows, val, test, see
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.text("abcdefgh", min_size=1, max_size=3), min_size=2, max_size=60), SHARES, SHARES, st.integers(0, 9))
+@given(
+    st.lists(st.text("abcdefgh", min_size=1, max_size=3), min_size=2, max_size=60), SHARES, SHARES, st.integers(0, 9)
+)
 def test_every_character_is_trained(texts, val, test, seed):
     done = manifest.assign([row(n, text=text) for n, text in enumerate(texts)], val, test, seed)
     assert set("".join(texts)) == set("".join(r.text for r in done if r.split == "train"))

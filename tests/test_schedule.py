@@ -64,7 +64,8 @@ COSTS = {
 def test_a_budget_is_kept_and_the_cosine_complete(clock, cost, pause):
     schedule = Schedule(Train(lr=PEAK, warmup=10, evaluate_every=300), minutes=5.0, began=0.0)
     step, rates = live(clock, schedule, cost, pause)
-    assert clock.now == pytest.approx(300, rel=0.05)
+    # A run that ends on an evaluation needs no final one and leaves the time reserved for it.
+    assert 0.95 * 300 - 1.2 * pause < clock.now < 1.05 * 300
     assert schedule.seconds == clock.now
     assert step > 100
     assert max(rates) > 0.9 * PEAK
