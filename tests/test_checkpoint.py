@@ -52,7 +52,7 @@ def same(a, b) -> bool:
     return type(a) is type(b) and a == b
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.text(max_size=3), STATES, max_size=4))
 @example({"a/b": torch.ones(1), "a": {"b": torch.zeros(2)}, "c": {1: torch.ones(3)}})
 def test_any_nested_state_comes_back_exactly(tmp_path, state):

@@ -4,10 +4,12 @@ import signal
 import socket
 
 import pytest
+import torch
 import training
 from training import assert_same
 
-from ttslib import checkpoint
+from ttslib import checkpoint, params
+from ttslib.systems import system_class
 
 EVERY = ["data.frames=400", "train.steps=12", "train.evaluate_every=6", "train.checkpoint_every=4", "train.log_every=1"]
 
@@ -43,14 +45,19 @@ def test_only_one_process_writes_and_it_writes_one_run(whole):
     assert len(checkpoint.load(whole / "checkpoints" / "latest")[2]["rng"]) == 2
 
 
-def test_two_processes_equal_one_with_two_micro_batches(whole):
+def test_two_processes_equal_one_with_two_micro_batches(whole, spoken):
     """Gradients are averaged over processes as over micro-batches, and the data order is the single stream's."""
     outputs = whole.parents[2]
     alone = training.train(outputs, "run=alone", *EVERY, "acoustic.dropout=0.0", "data.accumulate=2")
     ours, theirs = (checkpoint.load(run / "checkpoints" / "latest") for run in (alone, whole))
     assert ours[2]["progress"]["position"] == theirs[2]["progress"]["position"]
-    for name, weights in ours[0].items():
-        assert weights.sub(theirs[0][name]).abs().max() < 2e-4, name
+    p = params.load("qaa", [*EVERY, "acoustic.dropout=0.0"])
+    net = system_class("acoustic").fresh(p, spoken.split("train")).net
+    moved = [
+        torch.cat([(w[f"net.{k}"] - v).flatten() for k, v in net.named_parameters()]) for w in (ours[0], theirs[0])
+    ]
+    assert torch.nn.functional.cosine_similarity(*moved, dim=0) > 0.995
+    assert moved[0].norm().item() == pytest.approx(moved[1].norm().item(), rel=0.01)
     validation = [[r["val/total"] for r in training.history(run) if "val/total" in r] for run in (alone, whole)]
     assert validation[0] == pytest.approx(validation[1], rel=1e-3)
     assert validation[0][0] > validation[0][-1]

@@ -35,6 +35,8 @@ def step(
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.step()
+        elif engine.scaler:
+            engine.scaler.update()  # clipping has unscaled the gradients: the scaler must know that they are dropped
         for other in optimizers.values() if not healthy else [optimizer]:
             other.zero_grad(set_to_none=True)
         if not healthy:

@@ -1,7 +1,15 @@
-"""The systems: name -> module, a dict to print. Each module has one class `System`; see docs/interface.md.
+"""The systems: name -> module, a dict to print. Each module has one class `System`, inheriting nothing, which owns
 
-A system owns `rate`, `tokenizer`, `tables`, `nets`, `parts()`, `encode(row, wav)`, `losses(batch)`, `synthesize(...)`,
-`load(...)` and `export(...)`. Nothing is inherited; tests/test_conformance.py holds every system to the same behaviour.
+* `rate` (Hz), `frame_seconds`, `tokenizer`, and `tables`: every embedding or head whose rows are token ids;
+* `fresh(p, rows)`, `restore(state)`, `state()`: made for training rows, or again from plain JSON;
+* `encode(row, wav) -> dict[str, Tensor]`: one clip, unpadded, pure and therefore cached under `feature_key`; `length_of`
+  names the tensor whose last axis counts frames; `measure(examples)` takes statistics of the training split once;
+* `nets: dict[str, nn.Module]` and `parts() -> dict[str, list[Parameter]]`: what is trained, one optimizer a part;
+* `losses(batch)`: a generator of one dict of named loss terms per part, in that order, never yielding inside `with`;
+* `synthesize(text, voice, seed, lang, speaking_rate) -> (samples,)`, the same for the same seed;
+* `load(folder)` and `export(folder)`.
+
+tests/test_conformance.py holds every system to this.
 """
 
 import importlib
