@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -200,7 +201,7 @@ class Net(nn.Module):
         for name, bands in (("mel", mels), ("cepstra", cepstra)):
             self.register_buffer(f"{name}_mean", torch.zeros(bands))
             self.register_buffer(f"{name}_std", torch.ones(bands))
-        self.register_buffer("batches", torch.zeros((), dtype=torch.long))  # seen in training
+        self.register_buffer("batches", torch.zeros((), dtype=torch.long))  # seen in training, by all processes
 
     def hidden(self, text: Tensor, mask: Tensor, speaker: Tensor, language: Tensor) -> Tensor:
         h = self.encoder(text, mask)
@@ -220,7 +221,7 @@ class Net(nn.Module):
         score = likelihood(cepstra, prior)
         if self.training:
             score = score + (1 - self.batches / DIAGONAL_BATCHES).clamp(min=0) * diagonal(frames, tokens, score.shape)
-            self.batches += 1
+            self.batches += dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
         durations = alignment.monotonic(score, frames, tokens)
         token, place, seen = alignment.expand(durations, mel.shape[1])
         predicted = self.decoder(at(h, token), place_features(durations, token, place), seen)
