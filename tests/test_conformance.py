@@ -1,11 +1,12 @@
 """Every system keeps the one interface: see `ttslib.systems` and the architecture's conformance list."""
 
 import inspect
+from dataclasses import replace
 
 import pytest
 import torch
 
-from ttslib import dataset, losses, params, pipeline
+from ttslib import adapt, dataset, losses, params, pipeline
 from ttslib.params import ParamsError
 from ttslib.session import adamw
 from ttslib.systems import SYSTEMS, system_class
@@ -60,7 +61,9 @@ def test_it_owns_what_the_rest_of_the_library_asks_for(system):
     assert system.rate > 0
     assert system.nets
     assert all(isinstance(net, torch.nn.Module) for net in system.nets.values())
-    assert all(isinstance(table, torch.nn.Module) for table in system.tables.values())
+    assert all(isinstance(table.module, torch.nn.Module) for table in system.tables.values())
+    for table in system.tables.values():
+        assert table.tensors["weight"].shape[0] == len(table.names) == len(system.vocabularies[table.vocabulary])
     assert len(system.tokenizer) > 3
     assert inspect.isgeneratorfunction(system.losses)
 
@@ -195,3 +198,28 @@ def test_an_export_loads_back_and_speaks_the_same(system, tmp_path):
 def test_a_loaded_system_is_ready_to_listen(system, tmp_path):
     again = pipeline.load(system.export(tmp_path / "exported"))
     assert not any(net.training for net in again.nets.values())
+
+
+def test_growing_its_tables_changes_nothing_it_could_do(system, encoded, spoken):
+    """Old rows, everything outside the tables and speech stay as they are, to the bit; the new letter has a row."""
+    p, rows, _ = encoded
+    mode(system, False)
+    letter = "\u1230"
+    more = [replace(rows[0], text=rows[0].text + letter, lang="am", speaker="another")]
+    grown = adapt.extend(system, p, more)
+    mode(grown, False)
+    assert grown.synthesize(TEXT, seed=3).equal(system.synthesize(TEXT, seed=3))
+    for name, table in grown.tables.items():
+        names = system.vocabularies[table.vocabulary]
+        added = [n for n in table.names if n not in names]
+        assert added, f"{name} has not grown"
+        if name in system.tables:
+            for tensor, values in table.tensors.items():
+                for old, row in zip(system.tables[name].names, system.tables[name].tensors[tensor], strict=True):
+                    assert values[table.names.index(old)].equal(row), (name, tensor, old)
+    adapt.freeze(grown, p.adapt)
+    mode(grown, False)
+    assert grown.synthesize(TEXT, seed=3).equal(system.synthesize(TEXT, seed=3))
+    assert {id(q) for part in grown.parts().values() for q in part} == {
+        id(q) for net in grown.nets.values() for q in net.parameters() if q.requires_grad
+    }

@@ -282,6 +282,87 @@ def test_the_seed_and_nothing_but_it_chooses_other_clips():
     assert sum(a.split != b.split for a, b in zip(one, two, strict=True)) > 20
 
 
+# --- corpus.minutes --------------------------------------------------------------------------------------------------
+
+
+def spoken_rows(count: int, speakers: int = 2, seed: int = 0) -> list[Row]:
+    """Clips of 1 to 9 s in two languages, a few of them with a letter of their own, with their splits."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        row(
+            n,
+            text=pangram(n) + "àèìòùáéíóúâêîôû"[n // 7 : n // 7 + 1] * (n % 7 == 0),
+            end=round(1.1 + rng.uniform(0, 8), 2),
+            lang="en" if n % 3 else "fr",
+            speaker=f"s{n % speakers}",
+        )
+        for n in range(count)
+    ]
+    return manifest.assign(rows, 0.1, 0.1, seed)
+
+
+def ids(rows, lang=None, split=None) -> set[str]:
+    return {r.id for r in rows if lang in (None, r.lang) and split in (None, r.split)}
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(30, 120), st.integers(1, 3), st.integers(0, 9), st.floats(1.0, 4.0), st.randoms())
+def test_minutes_keeps_a_part_of_train_per_language_and_less_is_part_of_more(count, speakers, seed, minutes, random):
+    rows = spoken_rows(count, speakers, seed)
+    kept, dropped = manifest.limit(rows, minutes, seed)
+    assert [r for r in kept if r.split != "train"] == [r for r in rows if r.split != "train"]
+    assert kept == [r for r in rows if r.id in ids(kept)]
+    assert {d["id"] for d in dropped} == ids(rows) - ids(kept)
+    for lang in ("en", "fr"):
+        have = sum(r.seconds for r in kept if r.lang == lang and r.split == "train")
+        assert have <= minutes * 60
+        gone = ids(rows, lang, "train") - ids(kept, lang, "train")
+        assert not gone or have > minutes * 60 - 9, "stops only where the next clip would not fit"
+    assert ids(manifest.limit(random.sample(rows, len(rows)), minutes, seed)[0]) == ids(kept)
+    more, _ = manifest.limit(rows, minutes * 1.3, seed)
+    assert ids(kept) <= ids(more)
+    assert manifest.limit(rows, 1000.0, seed) == (rows, [])
+
+
+def test_minutes_keeps_every_character_and_every_speaker_held_out_when_it_can(capsys):
+    rows = spoken_rows(120, speakers=3)
+    kept, _ = manifest.limit(rows, 2.0, 0)
+    for lang in ("en", "fr"):
+        was, now = ([r for r in some if r.lang == lang and r.split == "train"] for some in (rows, kept))
+        assert set("".join(r.text for r in was)) == set("".join(r.text for r in now))
+        assert {r.speaker for r in rows if r.lang == lang and r.split != "train"} <= {r.speaker for r in now}
+        assert len(now) < len(was)
+    said = capsys.readouterr().err
+    assert "manifest: en: " in said and "minutes to train on (corpus.minutes)" in said
+    assert "no clip is left" not in said
+
+
+def test_minutes_says_which_characters_are_lost(capsys):
+    rows = [row(n, text=letter, end=10.1) for n, letter in enumerate("abc")] + [row(9, text="a", split="val")]
+    kept, dropped = manifest.limit(rows, 0.4, 1)
+    (lost,) = {"a", "b", "c"} - {r.text for r in kept if r.split == "train"}
+    assert f"en: no clip is left to learn {lost!r} from" in capsys.readouterr().err
+    assert [d["reason"] for d in dropped] == ["beyond corpus.minutes"]
+    assert dropped[0]["where"].startswith("/corpus/") and dropped[0]["detail"] == "0.4 minutes of en are kept"
+
+
+def test_minutes_too_few_for_the_speakers_held_out_is_refused():
+    rows = [row(n, text=pangram(n), speaker=f"s{n}", end=10.1) for n in range(4)]
+    rows += [replace(r, id=f"{r.id}v", split="val") for r in rows[:3]]
+    assert {r.speaker for r in manifest.limit(rows, 0.5, 1)[0] if r.split == "train"} == {"s0", "s1", "s2"}
+    with pytest.raises(
+        ManifestError, match=r"corpus\.minutes: 0\.4 are too few .* 3 speakers of en .*none is left of s\d$"
+    ):
+        manifest.limit(rows, 0.4, 1)
+
+
+def test_the_seed_chooses_the_clips_beyond_those_needed():
+    rows = [row(n, text=pangram(n)) for n in range(100)]
+    one, two = (ids(manifest.limit(rows, 1.5, seed)[0]) for seed in (1, 2))
+    assert len(one) == len(two) == 45
+    assert len(one & two) < 35
+
+
 # --- prepare ---------------------------------------------------------------------------------------------------------
 
 
@@ -309,6 +390,25 @@ def test_prepare_makes_the_manifest_once(corpus, tmp_path, capsys):
     assert [r.id for r in again.rows] == [f"en/{n}" for n in range(1, 6)]
     assert [d["reason"] for d in again.dropped] == ["no audio"]
     assert manifest.prepare(corpus) == again
+
+
+def test_prepare_keeps_so_many_minutes_and_records_the_others(corpus, tmp_path, monkeypatch, capsys):
+    few = corpus.model_copy(update={"corpus": corpus.corpus.model_copy(update={"minutes": 0.055})})
+    whole, made = manifest.prepare(corpus), manifest.prepare(few)
+    assert made.folder != whole.folder
+    assert 1 <= len(made.split("train")) <= 3
+    beyond = [d for d in made.dropped if d["reason"] == "beyond corpus.minutes"]
+    assert ids(made.rows) | {d["id"] for d in beyond} == ids(whole.rows)
+    assert all(Path(d["where"]).is_file() for d in beyond)
+    assert f"dropped: {len(beyond)} beyond corpus.minutes" in capsys.readouterr().err
+    assert manifest.read(made.folder) == made
+    told, real = [], json.dumps
+    monkeypatch.setattr(manifest.json, "dumps", lambda value, **how: told.append(value) or real(value, **how))
+    manifest.folder(few)
+    manifest.folder(corpus)
+    assert [v["corpus"].get("minutes", "absent") for v in told] == [0.055, "absent"], (
+        "no limit: found where it was before"
+    )
 
 
 def test_prepare_says_why_nothing_survived(corpus, tmp_path):

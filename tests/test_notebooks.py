@@ -9,6 +9,7 @@ import jupytext
 import nbformat
 import papermill
 import pytest
+from safetensors.torch import load_file
 
 from ttslib.paths import ROOT
 
@@ -25,7 +26,9 @@ def code(notebook) -> list[str]:
 
 
 def test_there_are_notebooks():
-    assert [s.stem for s in SOURCES] == ["00_data_prep", "03_train", "04_listening"]
+    assert [s.stem for s in SOURCES] == [
+        "00_data_prep", "01_tokenizer_merge", "02_embedding_extension", "03_train", "04_listening"
+    ]  # fmt: skip
     assert {s.stem for s in SOURCES} == {n.stem for n in (ROOT / "notebooks").glob("*.ipynb")}
 
 
@@ -98,6 +101,37 @@ def test_listening_first_then_the_chain(outputs, monkeypatch, tmp_path):
         c for c in trained.cells for o in c.get("outputs", []) if o.output_type == "stream" and len(o.text) > 4000
     ]
     assert not floods
+
+
+def test_a_new_script_is_grown_first_then_merged_then_trained(outputs, monkeypatch, tmp_path):
+    """02 as the first thing ever run makes tokenizer and base; 01 then merges the same; 03 goes on from 02's model."""
+    monkeypatch.chdir(tmp_path)
+    few = {"corpus.sentences": 60}
+    grown = run("02_embedding_extension", tmp_path, lang="am", overrides=few)
+    page = "".join("".join(html) for html in outputs_of(grown, "text/html"))
+    assert "romanised" in page and len(outputs_of(grown, "image/png")) == 2
+    said = "".join(o.text for c in grown.cells for o in c.get("outputs", []) if o.output_type == "stream")
+    assert "largest difference 0.0" in said and "a small English model on synthetic speech is the base" in said
+    extended = outputs / "am/acoustic/extended"
+    assert {f.name for f in extended.iterdir()} == {"model.safetensors", "system.json", "rows.json"}
+    before = (outputs / "am/tokenizer/merged/tokenizer.json").read_bytes()
+
+    merged = run("01_tokenizer_merge", tmp_path, lang="am", overrides=few)
+    assert (outputs / "am/tokenizer/merged/tokenizer.json").read_bytes() == before
+    report = json.loads((outputs / "am/tokenizer/report.json").read_text())
+    assert report["changed"] == 0 and report["unknown_after"] == 0 and report["unknown_before"] > 0.7
+    page = "".join("".join(html) for html in outputs_of(merged, "text/html"))
+    assert "Ethiopic letters have no row" in page and "0 of 215" in page
+    assert len(outputs_of(merged, "image/png")) == 1
+
+    onward = few | {"adapt.base": str(extended), "train.steps": 3, "acoustic.griffin_lim": 4}
+    run("03_train", tmp_path, lang="am", run="onward", overrides=onward)
+    old, new = (
+        load_file(f)
+        for f in (extended / "model.safetensors", outputs / "am/acoustic/onward/checkpoints/latest/model.safetensors")
+    )
+    name, size = "net.encoder.embedding.weight", report["base_size"]
+    assert new[name][:size].equal(old[name][:size]) and not new[name][size:].equal(old[name][size:])
 
 
 def test_unknown_parameter_stops_the_notebook(outputs, tmp_path):

@@ -69,6 +69,17 @@ def test_curves_draw_every_term_against_validation():
     assert figure.axes[2].lines[0].get_xydata().tolist() == [[5, 1e-3], [10, 9e-4]]
 
 
+def test_curves_draw_guarded_languages_into_the_panel_of_the_term():
+    rows = [*ROWS, {"step": 10, "val/en/mel": 0.5, "val/en/total": 0.9, "val/de/mel": 0.6, "tripped": "en"}]
+    figure = show.curves(rows)
+    assert [ax.get_title() for ax in figure.axes] == ["duration", "mel", "learning rate"]
+    lines = {drawn.get_label(): drawn for drawn in figure.axes[1].lines}
+    assert [*lines] == ["training", "validation", "validation de", "validation en"]
+    assert lines["validation en"].get_xydata().tolist() == [[10, 0.5]]
+    assert len({drawn.get_color() for drawn in lines.values()}) == 4
+    assert len(figure.axes[0].lines) == 2
+
+
 @pytest.mark.filterwarnings("error")
 def test_curves_of_a_run_that_has_just_begun_are_drawn_without_warnings():
     for rows in (ROWS[:1], ROWS[1:2], [{"step": 1, "skipped": 1, "clips": ["a"]}]):

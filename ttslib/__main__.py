@@ -19,7 +19,8 @@ from ttslib import params
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one verb; returns the exit code: 0 done, 1 failed with one clear message, 2 wrong usage, 130/143 stopped."""
+    """Run one verb; returns the exit code: 0 done, 1 failed with one clear message, 2 wrong usage,
+    3 stopped by the forgetting guard, 130/143 by a signal."""
     options = parser().parse_args(arguments)
     try:
         return options.verb(options) or 0
@@ -30,12 +31,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def expected() -> tuple[type[Exception], ...]:
     """Errors that are about the user's input and speak for themselves; anything else is a bug and keeps its traceback."""
-    from ttslib import audio, checkpoint, dataset, manifest, runs, train, units
+    from ttslib import adapt, audio, checkpoint, dataset, manifest, runs, train, units
     from ttslib.corpora.clip import CorpusError
 
     return (
         params.ParamsError, CorpusError, manifest.ManifestError, dataset.DatasetError, checkpoint.CheckpointError,
-        runs.RunError, train.TrainError, units.UnitsError, audio.AudioError, FileNotFoundError,
+        runs.RunError, train.TrainError, adapt.AdaptError, units.UnitsError, audio.AudioError, FileNotFoundError,
     )  # fmt: skip
 
 
@@ -86,13 +87,12 @@ def resolved(options) -> params.Params:
 
 def prepare(options) -> None:
     from ttslib import manifest, pipeline
-    from ttslib.systems import system_class
 
     p = resolved(options)
     found = manifest.prepare(p, again=options.again)
-    system = system_class(p.system).fresh(p, found.split("train"))
+    system = pipeline.beginning(p, found.split("train"))
     for split in ("train", "val"):
-        pipeline.features(system, found, split, p)
+        pipeline.features(system, found, split, system.p)
     print(json.dumps({"manifest": str(found.folder), "totals": found.totals()}, ensure_ascii=False))
 
 
@@ -101,7 +101,7 @@ def train(options) -> int:
 
     done = pipeline.train(resolved(options), watch=say)
     print(json.dumps({"run": str(done.run.folder), **vars(done.result)}))
-    return {"SIGTERM": 143, "SIGINT": 130}.get(done.result.stopped, 0)
+    return {"SIGTERM": 143, "SIGINT": 130, "forgetting": 3}.get(done.result.stopped, 0)
 
 
 def say(rows: list[dict]) -> None:
@@ -115,7 +115,7 @@ def say(rows: list[dict]) -> None:
 def speak(options) -> None:
     from ttslib import audio, pipeline
 
-    system = pipeline.load(checkpoint_of(options.run))
+    system = pipeline.load(pipeline.checkpoint_of(options.run))
     choices = {
         "voice": options.voice,
         "lang": options.lang,
@@ -140,22 +140,11 @@ def evaluate(options) -> None:
 def export(options) -> None:
     from ttslib import pipeline
 
-    print(pipeline.load(checkpoint_of(options.run)).export(options.out))
+    print(pipeline.load(pipeline.checkpoint_of(options.run)).export(options.out))
 
 
 def validate(options) -> None:
     print(params.document() if options.document else resolved(options), end="")
-
-
-def checkpoint_of(folder: Path) -> Path:
-    """The checkpoint to use in a run's folder (its best), or the folder itself when it is one."""
-    from ttslib import runs
-
-    if (folder / "system.json").is_file():
-        return folder
-    if (best := runs.Run(folder).trained) is None:
-        raise runs.RunError(f"{folder}: neither a run with a checkpoint nor a checkpoint folder")
-    return best
 
 
 if __name__ == "__main__":

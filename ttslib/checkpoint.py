@@ -14,13 +14,16 @@ import random
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+
+from ttslib.units import difference
 
 NAME = re.compile(r"^epoch(\d+)_step(\d+)$")
 
@@ -29,15 +32,21 @@ class CheckpointError(ValueError):
     """A checkpoint that is missing, damaged, or belongs to another run; the message names the file or the difference."""
 
 
-def save(folder: Path, name: str, weights: dict[str, torch.Tensor], system: dict, state: dict) -> Path:
-    """Write `folder/name` and point `latest` at it. `state` is a nested dict/list of tensors and plain JSON values."""
+def save(
+    folder: Path, name: str, weights: dict[str, torch.Tensor], system: dict, state: dict,
+    vocabularies: Mapping[str, Sequence[str]] | None = None,
+) -> Path:  # fmt: skip
+    """Write `folder/name` and point `latest` at it. `state` is a nested dict/list of tensors and plain JSON values.
+
+    `vocabularies` are the row names of the weights' tables; they travel inside the weights' file.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
     partial = folder / f".writing-{name}-{os.getpid()}"
     partial.mkdir()
     tensors: dict[str, torch.Tensor] = {}
     skeleton = pack(state, tensors, "")
-    save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, partial / "model.safetensors")
+    write_weights(partial / "model.safetensors", weights, vocabularies or {})
     save_file(tensors, partial / "state.safetensors")
     write_json(partial / "system.json", system)
     write_json(partial / "state.json", skeleton)
@@ -56,6 +65,44 @@ def save(folder: Path, name: str, weights: dict[str, torch.Tensor], system: dict
     sync(folder)
     link(folder, "latest", name)
     return final
+
+
+def write_weights(file: Path, weights: Mapping[str, torch.Tensor], vocabularies: Mapping[str, Sequence[str]]) -> None:
+    """Safetensors that know whose rows they hold: another vocabulary beside them is then found out."""
+    plain = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
+    save_file(plain, file, {"vocabularies": json.dumps({name: list(v) for name, v in vocabularies.items()})})
+
+
+def export(folder: Path, weights: Mapping[str, torch.Tensor], system: dict, vocabularies: Mapping) -> Path:
+    """Write `model.safetensors` and `system.json`: a trained system without the state of its training."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_weights(folder / "model.safetensors", weights, vocabularies)
+    write_json(folder / "system.json", system)
+    return folder
+
+
+def trained(folder: Path) -> tuple[dict[str, torch.Tensor], dict]:
+    """`(weights, system)` of a checkpoint or exported folder. Raises `CheckpointError`."""
+    if not (folder / "system.json").is_file():
+        raise CheckpointError(f"{folder}: no system.json; give a checkpoint folder such as <run>/checkpoints/best")
+    if (folder / "checksums.json").is_file():
+        verify(folder)
+    try:
+        return load_file(folder / "model.safetensors"), read_json(folder / "system.json")
+    except (SafetensorError, FileNotFoundError, ValueError) as error:
+        raise CheckpointError(f"{folder}: damaged: {error}") from None
+
+
+def same_vocabulary(folder: Path, vocabularies: Mapping[str, Sequence[str]]) -> None:
+    """Raise `CheckpointError` with the difference unless the weights' rows were trained for these names, in this order."""
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        written = json.loads((file.metadata() or {}).get("vocabularies", "{}"))
+    for name, mine in vocabularies.items():
+        if name in written and tuple(mine) != tuple(written[name]):
+            raise CheckpointError(
+                f"{folder}: its weights were trained with another {name} vocabulary than the one beside them: "
+                f"{difference(written[name], mine)}"
+            )
 
 
 def link(folder: Path, alias: str, name: str) -> None:

@@ -6,9 +6,10 @@ budget lasts. A clip that cannot be encoded is quarantined with its reason: it n
 
 import hashlib
 import json
+import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,9 +41,17 @@ class Features:
     """frames of each example: the last axis of the tensor the system names in `length_of`"""
     quarantined: list[dict] = field(default_factory=list)
     ram: dict[int, Example] = field(default_factory=dict)
+    replayed: int = 0
+    """so many examples at the end are the base language's, of which `Stream` takes a share an epoch"""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def digest(self) -> str:
+        """Names the clips and what their features were computed from."""
+        told = [[clip, file.stem] for clip, file in zip(self.ids, self.files, strict=True)]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
     def __getitem__(self, index: int) -> Example:
         return self.ram[index] if index in self.ram else load_file(self.files[index])
@@ -79,6 +88,24 @@ def encode_all(system, rows: Sequence, read: Callable, cache: Path, ram_gb: floa
         reasons = "; ".join(sorted({b["reason"] for b in features.quarantined})) or "there were no clips"
         raise DatasetError(f"none of {len(rows)} clips can be encoded for {type(system).__name__}: {reasons}")
     return features
+
+
+def joined(own: Features, replayed: Mapping[str, Features]) -> Features:
+    """The new language's features followed by those of the base's languages, as one sequence with unique ids."""
+    whole = Features(own.ids[:], own.files[:], own.lengths[:], own.quarantined[:], dict(own.ram))
+    taken = set(own.ids)
+    for lang, more in replayed.items():
+        whole.ram |= {len(whole) + i: example for i, example in more.ram.items()}
+        for clip in more.ids:
+            while clip in taken:
+                clip = f"{lang}-{clip}"
+            taken.add(clip)
+            whole.ids.append(clip)
+        whole.files += more.files
+        whole.lengths += more.lengths
+        whole.quarantined += more.quarantined
+    whole.replayed = len(whole) - len(own)
+    return whole
 
 
 def row_key(row) -> str:
@@ -132,6 +159,22 @@ def plan(lengths: Sequence[int], budget: int, seed: int, epoch: int) -> list[lis
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
+def chosen(own: int, replayed: int, ratio: float, seed: int, epoch: int) -> list[int]:
+    """The indices of one epoch: the first `own` clips, and so many of the `replayed` ones behind them as make up `ratio`.
+
+    The replayed clips are dealt like cards: an epoch takes the next ones of a shuffled deck, and a new shuffle follows
+    when the deck is used up. Over the epochs their share is exact; in one epoch it is less than a clip off.
+    """
+    share = own * ratio / (1 - ratio) if replayed else 0.0
+    first, last = math.floor(epoch * share), math.floor((epoch + 1) * share)
+    taken = list(range(own))
+    for deck in range(first // replayed, -(-last // replayed)) if last > first else ():
+        # The tag keeps the decks' shuffles apart from those of `plan`.
+        cards = np.random.default_rng([seed, deck, 0xDECC]).permutation(replayed) + own
+        taken += cards[max(0, first - deck * replayed) : last - deck * replayed].tolist()
+    return taken
+
+
 @dataclass(frozen=True)
 class Position:
     """The next micro-batch: `batch` within the plan of `epoch`."""
@@ -144,6 +187,8 @@ class Position:
 class Stream:
     """An endless sequence of index lists from `start` on; with several processes, each takes its turn.
 
+    The last `replayed` of the lengths are the base language's clips: they make up `ratio` of every epoch.
+
     Iterating yields `(position after all processes took a batch, indices)`. No batch is dropped or repeated at an epoch's
     end: the next epoch follows on.
     """
@@ -154,11 +199,20 @@ class Stream:
     start: Position = Position()
     rank: int = 0
     processes: int = 1
+    replayed: int = 0
+    ratio: float = 0.0
+
+    def epoch(self, number: int) -> list[list[int]]:
+        """The batches of one epoch, over all processes."""
+        own = len(self.lengths) - self.replayed
+        taken = chosen(own, self.replayed, self.ratio, self.seed, number)
+        batches = plan([self.lengths[i] for i in taken], self.budget, self.seed, number)
+        return [[taken[i] for i in batch] for batch in batches]
 
     def __iter__(self) -> Iterator[tuple[Position, list[int]]]:
         epoch, batch, turn, mine = self.start.epoch, self.start.batch, 0, []
         while True:
-            batches = plan(self.lengths, self.budget, self.seed, epoch)
+            batches = self.epoch(epoch)
             while batch < len(batches):
                 if turn == self.rank:
                     mine = batches[batch]

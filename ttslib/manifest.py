@@ -5,6 +5,7 @@ A manifest's folder holds `manifest.jsonl` (what is trained on), `dropped.jsonl`
 """
 
 import hashlib
+import heapq
 import json
 import math
 import os
@@ -105,8 +106,11 @@ def folder(p: Params) -> Path:
     """Where the manifest of these params lies: params that change the data have a folder of their own."""
     from ttslib import doctor, text
 
+    corpus = p.corpus.model_dump(mode="json")
+    if corpus["minutes"] is None:  # so that manifests made before there was such a limit are still found
+        del corpus["minutes"]
     decides = {
-        "corpus": p.corpus.model_dump(mode="json"),
+        "corpus": corpus,
         "doctor": p.doctor.model_dump(mode="json"),
         "rules": doctor.VERSION,
         "homophones": p.text.homophones,
@@ -141,6 +145,9 @@ def prepare(p: Params, again: bool = False) -> Manifest:
 
     rows, dropped = doctor.examine(clips(), p)
     rows = assign(rows, p.doctor.val_share, p.doctor.test_share, p.seed)
+    if p.corpus.minutes is not None:
+        rows, beyond = limit(rows, p.corpus.minutes, p.seed)
+        dropped = [*dropped, *beyond]
     trainable = {row.lang for row in rows if row.split == "train"}
     bare = [lang for lang in p.langs if lang not in trainable]
     if bare:
@@ -218,6 +225,74 @@ def assign(rows: Sequence[Row], val_share: float, test_share: float, seed: int) 
                 if mine[key] <= len(members) // 4 and take(key, name):
                     break
     return [replace(row, split=split) for row, split in zip(rows, splits, strict=True)]
+
+
+def limit(rows: Sequence[Row], minutes: float, seed: int) -> tuple[list[Row], list[dict[str, Any]]]:
+    """The rows without the train clips of each language beyond so many minutes of speech, and why each of these went.
+
+    The clips of fewer minutes are among those of more. Val and test stay as they are. Says on stderr what is kept and
+    which characters are lost. Raises `ManifestError` when a speaker of val or test would keep no clip in train.
+    """
+    gone: dict[str, str] = {}
+    for lang in sorted({row.lang for row in rows}):
+        mine, left, kept = [row for row in rows if row.lang == lang], minutes * 60, []
+        held = {row.speaker for row in mine if row.split != "train"}
+        ranked = ranking([row for row in mine if row.split == "train"], held, seed)
+        for row in ranked:  # stops at the first that is too long: going on to shorter ones would break the nesting
+            if row.seconds > left:
+                break
+            left -= row.seconds
+            kept.append(row)
+        if unheard := sorted(held - {row.speaker for row in kept}):
+            raise ManifestError(
+                f"corpus.minutes: {minutes:g} are too few to train on a clip of each of the {len(held)} speakers of {lang} "
+                f"that val and test have; none is left of {', '.join(unheard[:5])}{', ...' * (len(unheard) > 5)}"
+            )
+        have, all_of_it = (sum(row.seconds for row in some) / 60 for some in (kept, ranked))
+        print(f"manifest: {lang}: {have:.2f} of {all_of_it:.2f} minutes to train on (corpus.minutes)", file=sys.stderr)
+        if lost := sorted(set().union(*(row.text for row in ranked)) - set().union(*(row.text for row in kept))):
+            print(
+                f"manifest: {lang}: no clip is left to learn {' '.join(map(repr, lost))} from: texts with these cannot be "
+                "spoken; raise corpus.minutes",
+                file=sys.stderr,
+            )
+        gone |= {row.id: f"{minutes:g} minutes of {lang} are kept" for row in ranked[len(kept) :]}
+    dropped = [
+        {"where": row.audio, "reason": "beyond corpus.minutes", "detail": gone[row.id]}
+        | {"id": row.id, "text": row.raw, "lang": row.lang, "speaker": row.speaker}
+        for row in rows
+        if row.id in gone
+    ]
+    return [row for row in rows if row.id not in gone], dropped
+
+
+def ranking(rows: Sequence[Row], speakers: set[str], seed: int) -> list[Row]:
+    """The rows in the order in which they are worth keeping, decided by `seed` and not by how they came.
+
+    First those that greedily cover `speakers`, then every character with as little speech as possible; the others by
+    chance.
+    """
+    draw = {row.id: (chance(seed, "minutes", row.sha, row.text), row.id) for row in rows}
+    missing, unheard = set().union(*(row.text for row in rows)), speakers & {row.speaker for row in rows}
+
+    def worth(row: Row) -> tuple[bool, float]:
+        return row.speaker in unheard, len(missing.intersection(row.text)) / row.seconds
+
+    def entry(row: Row) -> tuple:
+        heard, letters = worth(row)
+        return not heard, -letters, draw[row.id], row
+
+    order, heap = [], [entry(row) for row in rows]
+    heapq.heapify(heap)
+    while heap and (missing or unheard):  # worths only fall, so the top is the best once its own is up to date
+        row = heap[0][-1]
+        if (now := entry(row)) != heap[0]:
+            heapq.heapreplace(heap, now)
+            continue
+        order.append(heapq.heappop(heap)[-1])
+        missing.difference_update(row.text)
+        unheard.discard(row.speaker)
+    return order + sorted((item[-1] for item in heap), key=lambda row: draw[row.id])
 
 
 def text_key(text: str) -> str:

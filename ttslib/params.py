@@ -62,6 +62,8 @@ class Corpus(Section):
     """espeak: variants that act as speakers, e.g. [f2, m3]; empty = the language's plain voice"""
     words_per_minute: Annotated[int, Field(ge=80, le=450)] = 150
     """espeak: speaking rate (words per minute)"""
+    minutes: Positive | None = None
+    """train on so many minutes of trimmed speech of each language, clips chosen by `seed`; null = all (minutes)"""
 
 
 class Doctor(Section):
@@ -92,10 +94,86 @@ class Doctor(Section):
 
 
 class Text(Section):
-    units: Literal["characters", "phonemes"] = "characters"
-    """what the model reads: characters of the normalised text, or espeak-ng phonemes (needs the espeak extra)"""
+    units: Literal["characters", "phonemes", "tokenizer"] = "characters"
+    """what the model reads: characters of the normalised text, espeak-ng phonemes (needs the espeak extra), or the
+    tokens of the file `text.tokenizer`"""
+    tokenizer: str | None = None
+    """tokenizer.json, .model (SentencePiece), vocab.json or vocab.txt, or a folder with one (units: tokenizer)"""
     homophones: bool = False
     """Amharic: fold letters that sound alike (ሐ ኀ → ሀ, ሠ → ሰ, ዐ → አ, ፀ → ጸ)"""
+
+
+class Vocab(Section):
+    base: str | None = None
+    """tokenizer that is to learn the language: file, folder, hub id or <system>=<any of these>; null = notebook 01 trains
+    a small English one"""
+    candidates: list[str] = []
+    """further tokenizers compared in the preflight, written like `base`"""
+    kind: Literal["bpe", "sentencepiece-bpe", "sentencepiece-unigram", "characters"] = "bpe"
+    """how a tokenizer is trained when `base` is null; a given base decides itself"""
+    size: Count = 500
+    """pieces learnt for the new language's own tokenizer; fewer when the corpus is small and `hard_limit` is off"""
+    hard_limit: bool = False
+    """SentencePiece: fail when `size` cannot be reached instead of taking what the corpus gives"""
+    byte_fallback: bool = False
+    """SentencePiece: spell unknown characters in bytes when a tokenizer is trained anew"""
+    split_digits: bool = True
+    """SentencePiece: every digit is a piece of its own"""
+    tag: str | None = None
+    """language tag added as one token, e.g. "[am]"; null = none"""
+    unknown_letters: Share = 0.0
+    """share of letters a tokenizer may read as unknown before preparation fails, naming them (0..1)"""
+
+
+class Lora(Section):
+    rank: Count = 16
+    """rank of the update of each layer"""
+    alpha: Positive = 32.0
+    """the update is scaled by alpha / rank"""
+    dropout: Share = 0.0
+    """dropout before each update (0..1)"""
+    targets: list[str] = []
+    """name endings of the layers, e.g. [q_proj, v_proj]; empty = every linear and Conv1D layer that is not a token table"""
+
+
+class Adapt(Section):
+    base: str | None = None
+    """checkpoint to start from: a run's folder, a checkpoint or exported folder, or, where the system has them, a published
+    checkpoint by hub id or folder; null = train from scratch"""
+    train_rows: Literal["new", "all"] = "new"
+    """rows of the token tables that learn: only the new ones (the base's cannot move by a bit), or all"""
+    freeze_until: int | None = Field(default=None, ge=0)
+    """the same said with an index: rows below it are frozen, those from it on learn; null = where the base's rows end"""
+    body: Literal["all", "lora", "none"] = "all"
+    """what learns beside the rows: the whole network, LoRA updates of its layers, or nothing"""
+    rows_first: int = Field(default=0, ge=0)
+    """steps in which only the new rows learn, before everything else that learns begins (steps)"""
+    rows_lr: Positive = 5.0
+    """learning rate of the new rows as a multiple of train.lr; they have no weight decay"""
+    init: Literal["mean", "pieces", "romanised"] = "romanised"
+    """how new rows start: romanised = mean of the base's rows that spell the token, or else its romanisation; pieces = only
+    where the base can spell the token itself; mean = of all the base's rows, to which the others fall where they must"""
+    like: dict[str, str] = {}
+    """new token: base token whose row it starts from, e.g. {"ş": "s", "fr": "it"}; goes before `init`"""
+    noise: Annotated[float, Field(ge=0)] = 0.05
+    """noise on new rows, as a share of the standard deviation of the base's rows, so that no two are equal"""
+    lora: Lora = Lora()
+    """LoRA updates (body: lora)"""
+
+
+class Replay(Section):
+    lang: str | None = None
+    """params file of the base language(s) that must not be forgotten, e.g. en; null = no guard"""
+    ratio: Share = 0.15
+    """share of the training clips taken from it (0..1); 0 = only watched"""
+    source: Literal["espeak", "asterisk", "ljspeech", "common_voice", "custom", "hub"] | None = None
+    """corpus of the base language; null = as its params file says"""
+    path: str | None = None
+    """folder or file of that corpus; null = as its params file says"""
+    max_rise: Positive = 0.3
+    """rise of the base language's validation loss (sum of its terms) that trips the wire"""
+    tripwire: Literal["stop", "warn"] = "warn"
+    """what happens then"""
 
 
 class Data(Section):
@@ -194,6 +272,12 @@ class Params(Section):
     """limits of the corpus doctor"""
     text: Text = Text()
     """how text becomes units"""
+    vocab: Vocab = Vocab()
+    """how a tokenizer learns a new language"""
+    adapt: Adapt = Adapt()
+    """how a trained model learns a new language"""
+    replay: Replay = Replay()
+    """what keeps the base language from being forgotten"""
     data: Data = Data()
     """how examples become batches"""
     acoustic: Acoustic = Acoustic()
@@ -234,9 +318,9 @@ def load(lang: str | Path, overrides: Mapping[str, Any] | Iterable[str] = (), **
     merge(merged, read(path), str(path))
     merge(merged, {k: v for k, v in dials.items() if v is not None}, "dials")
     for key, value in dotted(overrides).items():
-        head, *rest = key.split(".")
-        value = {".".join(rest): value} if rest else value
-        merge(merged, {head: value}, f"override {key}")
+        for name in reversed(key.split(".")[1:]):
+            value = {name: value}
+        merge(merged, {key.split(".")[0]: value}, f"override {key}")
     return validate(merged, f"{path} with its dials" if dials or overrides else str(path))
 
 
@@ -295,7 +379,9 @@ def merge(base: dict[str, Any], over: Mapping[str, Any], where: str) -> None:
         if isinstance(base.get(key), dict):
             if not isinstance(value, Mapping):
                 raise ParamsError(f"{where}: {key} is a section; write {key}: {{...}} or {key}.<name>, got {value!r}")
-            base[key].update(value)
+            merge(base[key], value, where)
+        elif isinstance(value, Mapping) and base.get(key) is not None:  # train.lr.x: a value where a section would be
+            raise ParamsError(f"{where}: there is no such parameter{near(where.removeprefix('override '), names())}")
         else:
             base[key] = value
 

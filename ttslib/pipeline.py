@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ttslib import audio, checkpoint, dataset, manifest, runs, session, show
+from ttslib import adapt, audio, checkpoint, dataset, forgetting, manifest, runs, session, show
 from ttslib import evaluate as scores
 from ttslib.manifest import Manifest, Row
 from ttslib.params import Params
@@ -42,12 +42,27 @@ def recording(found: Manifest, row: Row, rate: int) -> Tensor:
     return torch.from_numpy(audio.resample(span, native, rate) if native != rate else span.copy())
 
 
-def features(system, found: Manifest, split: str, p: Params) -> dataset.Features:
-    """The encoded clips of one split, from the cache beside the manifest where they are already there."""
-    cache = found.folder / "features"
-    return dataset.encode_all(
-        system, found.split(split), lambda row: recording(found, row, system.rate), cache, p.data.ram_gb
-    )
+def features(system, found: Manifest, split: str, p: Params, lang: str | None = None) -> dataset.Features:
+    """The encoded clips of one split (and one language), from the cache beside the manifest where they are already there."""
+    cache, rows = found.folder / "features", [row for row in found.split(split) if lang in (None, row.lang)]
+    return dataset.encode_all(system, rows, lambda row: recording(found, row, system.rate), cache, p.data.ram_gb)
+
+
+def replay(system, p: Params) -> tuple[dict[str, dataset.Features], dict[str, dataset.Features]]:
+    """Clips of each base language that must not be forgotten: those to train on, and those to watch, for `fit`'s `guard`.
+
+    Nothing without `replay.lang`. Raises `DatasetError` for what the system does not know, or where it would watch no clip.
+    """
+    if p.replay.lang is None:
+        return {}, {}
+    base = forgetting.corpus(p)
+    found = manifest.prepare(base)
+    splits = ("train", "val") if p.replay.ratio else ("val",)
+    forgetting.require(system, [row for split in splits for row in found.split(split)], p.replay.lang)
+    if blind := sorted({*base.langs} - {row.lang for row in found.split("val")}):
+        raise dataset.DatasetError(f"replay.lang={p.replay.lang}: no validation clip to watch {', '.join(blind)} with")
+    taken = {split: {lang: features(system, found, split, p, lang) for lang in base.langs} for split in splits}
+    return taken.get("train", {}), taken["val"]
 
 
 def train(p: Params, watch: Callable | None = None) -> Trained:
@@ -55,17 +70,52 @@ def train(p: Params, watch: Callable | None = None) -> Trained:
     engine = session.engine(p)
     with engine.main_process_first():
         found = manifest.prepare(p)
-        system = system_class(p.system).fresh(p, found.split("train"))
+        system = beginning(p, found.split("train"))
+        p = system.p
         parts = [features(system, found, split, p) for split in ("train", "val")]
-    system.measure(parts[0])
+        replayed, guard = replay(system, p)
+    if not system.adaptation:  # a base keeps the statistics it was trained with
+        system.measure(parts[0])
+    parts[0] = dataset.joined(parts[0], replayed)
     run = session.agreed(runs.start(p), engine)
+    quarantined = [bad for part in (*parts, *guard.values()) for bad in part.quarantined]
     if engine.is_main_process and not p.resume:  # a resume may be refused, and then must leave the run as it was
         run.folder.mkdir(parents=True, exist_ok=True)
         checkpoint.write_json(run.folder / "data.json", {"manifest": str(found.folder), "digest": found.digest})
-        checkpoint.write_json(run.folder / "quarantined.json", [bad for part in parts for bad in part.quarantined])
+        checkpoint.write_json(run.folder / "quarantined.json", quarantined)
     track = Track(p, run, watch, main=engine.is_main_process)
-    result = fit(system, *parts, p, run, track, listener(run, track, fixed_sentences(p, found), p), engine)
+    result = fit(system, *parts, p, run, track, listener(run, track, fixed_sentences(p, found), p), engine, guard)
     return Trained(voice(run), run, result)
+
+
+def beginning(p: Params, rows: Sequence[Row]):
+    """The system as training starts: fresh, or grown from `p.adapt.base` with everything but what is to learn held."""
+    if p.adapt.base is None:
+        return system_class(p.system).fresh(p, rows)
+    system = adapt.extend(base(p), p, rows)
+    adapt.freeze(system, p.adapt)
+    return system
+
+
+def base(p: Params):
+    """The trained system `p.adapt.base` names: a run, a checkpoint or exported folder, or what the system's `load` takes."""
+    where, known = Path(p.adapt.base), system_class(p.system)
+    if (where / "checkpoints").is_dir() or (where / "system.json").is_file():
+        found = load(checkpoint_of(where))
+    else:
+        found = known.load(p.adapt.base)
+    if not isinstance(found, known):
+        raise adapt.AdaptError(f"adapt.base: {where} is of system {found.state()['system']}, this run is {p.system}")
+    return found
+
+
+def checkpoint_of(folder: Path) -> Path:
+    """The checkpoint to use in a run's folder (its best), or the folder itself when it is one."""
+    if (folder / "system.json").is_file():
+        return folder
+    if (best := runs.Run(folder).trained) is None:
+        raise runs.RunError(f"{folder}: neither a run with a checkpoint nor a checkpoint folder")
+    return best
 
 
 def voice(run: runs.Run):

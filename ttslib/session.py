@@ -2,14 +2,15 @@
 
 import json
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
-from torch import Tensor
+from torch import Tensor, nn
 
-from ttslib import checkpoint, provenance
+from ttslib import adapt, checkpoint, provenance, units
 from ttslib.dataset import Features, Position, collate, plan, to_device
 from ttslib.ema import Ema
 from ttslib.params import Params, ParamsError
@@ -37,12 +38,31 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def adamw(params: list[torch.nn.Parameter], p: Params, device: torch.device) -> torch.optim.AdamW:
-    """AdamW that decays matrices only: biases, norms and other vectors are left alone."""
-    matrices, vectors = [q for q in params if q.ndim > 1], [q for q in params if q.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": p.train.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+def adamw(
+    params: Iterable[nn.Parameter], p: Params, device: torch.device, new: Iterable[nn.Parameter] = ()
+) -> torch.optim.AdamW:
+    """AdamW that decays matrices only: biases, norms, other vectors and the `new` rows of tables are left alone.
+
+    A group's rate is `factor` times the schedule's, and zero before step `begins`: new rows run ahead of the rest.
+    """
+    ids, begins = {id(q) for q in new}, p.adapt.rows_first if p.adapt.base else 0
+    rows = [q for q in params if id(q) in ids]
+    rest = [q for q in params if id(q) not in ids]
+    matrices, vectors = [q for q in rest if q.ndim > 1], [q for q in rest if q.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": p.train.weight_decay, "factor": 1.0, "begins": begins},
+        {"params": vectors, "weight_decay": 0.0, "factor": 1.0, "begins": begins},
+        {"params": rows, "weight_decay": 0.0, "factor": p.adapt.rows_lr, "begins": 0},
+    ]
     groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(groups, lr=p.train.lr, betas=p.train.betas, fused=device.type in ("cpu", "cuda"))
+
+
+def set_rates(optimizers: Mapping[str, torch.optim.Optimizer], rate: float, step: int) -> None:
+    """Every group's learning rate for this step: what does not learn yet stands still, weight decay included."""
+    for optimizer in optimizers.values():
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["factor"] if step >= group["begins"] else 0.0
 
 
 @dataclass
@@ -60,6 +80,10 @@ class Progress:
     """steps skipped in a row for a non-finite loss or gradient"""
     window: dict[str, list[float]] = field(default_factory=dict)
     """loss terms and gradient norms since the last history row"""
+    before: dict[str, float] = field(default_factory=dict)
+    """validation loss of each guarded language before the first step"""
+    rise: dict[str, float] = field(default_factory=dict)
+    """by how much it was above that at the last evaluation"""
 
     def judge(self, score: float) -> None:
         self.stale = 0 if score < self.best else self.stale + 1
@@ -122,21 +146,28 @@ def agreed(value, engine: Accelerator):
     return gather(value, engine)[0]
 
 
-def fingerprint(system, p: Params, engine: Accelerator) -> dict:
+def fingerprint(system, p: Params, engine: Accelerator, guard: Mapping[str, Features]) -> dict:
     """What must be the same for a resumed run to be the same run."""
     keep = {"system": p.system, "tokenizer": system.tokenizer.state(), "seed": p.seed, "precision": p.precision}
     keep |= {"data.frames": p.data.frames, "data.accumulate": p.data.accumulate, "processes": engine.num_processes}
+    if system.adaptation:  # what was started from, and which rows could learn
+        keep |= {"base": system.adaptation["base"], "adapt": p.adapt.model_dump(mode="json", exclude={"base"})}
+    watched = {lang: clips.digest for lang, clips in guard.items()}
+    keep["replay"] = p.replay.lang and {"lang": p.replay.lang, "ratio": p.replay.ratio, "validation clips": watched}
     return keep | {p.system: getattr(p, p.system).model_dump(mode="json")}
 
 
 class Files:
     """The run's checkpoints: gathers what a step depends on, and puts it back."""
 
-    def __init__(self, run: Run, system, optimizers: dict, ema: Ema, engine: Accelerator, p: Params, train: Features):
+    def __init__(
+        self, run: Run, system, optimizers: dict, ema: Ema, engine: Accelerator, p: Params, train: Features,
+        guard: Mapping[str, Features],
+    ):  # fmt: skip
         self.run, self.system, self.optimizers, self.ema, self.engine, self.p = run, system, optimizers, ema, engine, p
         self.nets = dict(system.nets)
         self.clips = dict(zip(train.ids, [file.stem for file in train.files], strict=True))
-        self.fingerprint = fingerprint(system, p, engine)
+        self.fingerprint = fingerprint(system, p, engine, guard)
 
     def begin(self) -> None:
         """Write what describes a new run: resolved params, clips, versions."""
@@ -162,11 +193,11 @@ class Files:
                 "provenance": provenance.describe(),
             }
             with self.ema.swapped():
-                weights = {f"{n}.{k}": v.clone() for n, net in self.nets.items() for k, v in net.state_dict().items()}
+                weights = {f"{n}.{k}": v.clone() for n, net in self.nets.items() for k, v in adapt.weights(net).items()}
             if not self.ema.decay:
                 state["weights"] = {}
             folder = self.run.checkpoints
-            checkpoint.save(folder, name, weights, self.system.state(), state)
+            checkpoint.save(folder, name, weights, self.system.state(), state, self.system.vocabularies)
             if now.is_best:
                 checkpoint.link(folder, "best", name)
             checkpoint.prune(folder, self.p.train.keep)
@@ -180,10 +211,11 @@ class Files:
         weights, _, state = checkpoint.load(path)
         self.compare(state["fingerprint"], path)
         for name, net in self.nets.items():
-            net.load_state_dict({k.removeprefix(f"{name}."): v for k, v in weights.items() if k.startswith(f"{name}.")})
+            own = {k.removeprefix(f"{name}."): v for k, v in weights.items() if k.startswith(f"{name}.")}
+            adapt.load(net, own)
         if self.ema.decay:
             for name, value in self.ema.average.items():
-                value.copy_(weights[name])
+                value.copy_(self.ema.live[name].detach())
             self.ema.copy(state["weights"])
         for part, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][part])
@@ -201,10 +233,9 @@ class Files:
 
     def compare(self, before: dict, path) -> None:
         """Refuse to resume on other data, units or network, naming each difference."""
+        now = json.loads(json.dumps(self.fingerprint))  # as it was stored: tuples are lists there
         differences = [
-            f"{key}: the checkpoint has {short(before.get(key))}, this run {short(value)}"
-            for key, value in self.fingerprint.items()
-            if before.get(key) != value
+            f"{key}: {different(before.get(key), value)}" for key, value in now.items() if before.get(key) != value
         ]
         clips = json.loads((self.run.folder / "clips.json").read_text(encoding="utf-8"))
         for what, ids in (
@@ -221,6 +252,16 @@ class Files:
                 f"{path} cannot be resumed, it belongs to other settings:\n  " + "\n  ".join(differences)
                 + "\nStart a new run instead, or restore what changed."
             )  # fmt: skip
+
+
+def different(before, now) -> str:
+    """Two values of a fingerprint in words; of vocabularies, what is missing, unknown or moved."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
+        return "; ".join(f"{k}: {different(before.get(k), now.get(k))}" for k in keys)
+    if isinstance(before, list) and isinstance(now, list) and all(isinstance(x, str) for x in before + now):
+        return units.difference(before, now)
+    return f"the checkpoint has {short(before)}, this run {short(now)}"
 
 
 def short(value) -> str:

@@ -9,9 +9,7 @@ from ttslib import losses, session
 from ttslib.params import Params
 
 
-def step(
-    system, parts: dict, optimizers: dict, micros: list, rate: float, p: Params, engine
-) -> dict[str, float] | None:
+def step(system, parts: dict, optimizers: dict, micros: list, p: Params, engine) -> dict[str, float] | None:
     """One optimizer step per part over all micro-batches: loss terms and gradient norms, or None if any was not finite."""
     turns, values = [system.losses(batch) for batch in micros], {}
     for part, optimizer in optimizers.items():
@@ -32,8 +30,6 @@ def step(
         judged = named if engine.scaler else list(read)
         healthy = session.agreed_all(all(math.isfinite(read[name]) for name in judged), engine)
         if healthy:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
             optimizer.step()
         elif engine.scaler:
             engine.scaler.update()  # clipping has unscaled the gradients: the scaler must know that they are dropped

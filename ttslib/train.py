@@ -6,13 +6,13 @@ run repeats the uninterrupted one bit for bit.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
 
-from ttslib import checkpoint, session
+from ttslib import adapt, checkpoint, forgetting, session
 from ttslib.dataset import Features, Stream, loader, to_device
 from ttslib.ema import Ema
 from ttslib.params import Params
@@ -29,7 +29,10 @@ class TrainError(RuntimeError):
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended: `stopped` is steps, budget, patience, SIGTERM or SIGINT; `best` the lowest validation loss."""
+    """How a run ended, and its lowest validation loss.
+
+    `stopped` is steps, budget, patience, forgetting, SIGTERM or SIGINT.
+    """
 
     steps: int
     stopped: str
@@ -39,21 +42,23 @@ class Result:
 
 def fit(
     system, train: Features, val: Features, p: Params, run: Run, track: Track,
-    listen: Callable | None = None, engine: Accelerator | None = None,
+    listen: Callable | None = None, engine: Accelerator | None = None, guard: Mapping[str, Features] | None = None,
 ) -> Result:  # fmt: skip
     """Train until the steps, the minutes or the patience are used up, or a signal asks to end.
 
     Writes checkpoints and history into `run`. `listen(system, step)` is called at every evaluation on the main process,
-    with the averaged weights in place. Raises `TrainError` after more than `train.max_skips` steps in a row without a
-    finite gradient, `CheckpointError` when `p.resume` meets a checkpoint of other data, units or network.
+    with the averaged weights in place. `guard` holds the validation clips of each language that must not be forgotten.
+    Raises `TrainError` after more than `train.max_skips` steps in a row without a finite gradient, `CheckpointError` when
+    `p.resume` meets a checkpoint of other data, units or network.
     """
-    schedule, engine = Schedule(p.train, p.minutes), engine or session.engine(p)
+    schedule, engine, guard = Schedule(p.train, p.minutes), engine or session.engine(p), guard or {}
     for net in system.nets.values():
         net.to(engine.device).train()
     raw, parts = dict(system.nets), system.parts()
-    optimizers = {name: session.adamw(params, p, engine.device) for name, params in parts.items()}
+    new = [q for net in raw.values() for q in adapt.new_rows(net)]
+    optimizers = {name: session.adamw(params, p, engine.device, new) for name, params in parts.items()}
     ema, now = Ema(raw, p.train.ema), session.Progress()
-    files = session.Files(run, system, optimizers, ema, engine, p, train)
+    files = session.Files(run, system, optimizers, ema, engine, p, train, guard)
     torch.manual_seed(p.seed + engine.process_index)
     if p.resume:
         now = files.restore(schedule)
@@ -64,7 +69,8 @@ def fit(
     prepared = engine.prepare(*raw.values(), *optimizers.values())
     system.nets = dict(zip(raw, prepared, strict=False))
     optimizers = dict(zip(parts, prepared[len(raw) :], strict=True))
-    stream = Stream(train.lengths, p.data.frames, p.seed, now.position, engine.process_index, engine.num_processes)
+    place = (now.position, engine.process_index, engine.num_processes)
+    stream = Stream(train.lengths, p.data.frames, p.seed, *place, train.replayed, p.replay.ratio)
     batches = loader(train, stream, p.data.workers, pin=engine.device.type == "cuda")
 
     def evaluate_and_save() -> None:
@@ -72,7 +78,8 @@ def fit(
         with ema.swapped(), checkpoint.own_rng(p.seed):
             terms = session.validate(system, val, p, engine)
             now.judge(sum(terms.values()))
-            track.log({f"val/{k}": v for k, v in terms.items()} | {"val/total": sum(terms.values())}, now.step)
+            row = {f"val/{k}": v for k, v in terms.items()} | {"val/total": sum(terms.values())}
+            track.log(row | forgetting.watch(system, guard, now, p, engine), now.step)
             if listen and engine.is_main_process:
                 listen(system, now.step)
         files.save(now, schedule)
@@ -91,7 +98,8 @@ def fit(
                 ids += [train.ids[i] for i in indices]
                 frames += sum(train.lengths[i] for i in indices)
             rate = schedule.lr(now.step)
-            if values := step(system, parts, optimizers, micros, rate, p, engine):
+            session.set_rates(optimizers, rate, now.step)
+            if values := step(system, parts, optimizers, micros, p, engine):
                 ema.update(now.step)
                 now.skips = 0
                 now.note(values)
@@ -130,6 +138,8 @@ def fit(
 def why_stop(stop: Stop, schedule: Schedule, now: session.Progress, p: Params) -> str | None:
     if stop.asked:
         return stop.asked
+    if p.replay.tripwire == "stop" and forgetting.tripped(now, p):
+        return "forgetting"
     if schedule.over(now.step):
         return "steps" if p.minutes is None else "budget"
     return "patience" if p.train.patience and now.stale >= p.train.patience else None

@@ -6,7 +6,7 @@ an error that names it, never an unknown id.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ttslib import text as texts
@@ -41,6 +41,12 @@ class Units:
         found = sorted({unit for line, lang in lines for unit in split(line, lang, kind)})
         versions = {lang: texts.version(lang) for lang in sorted({lang for _, lang in lines})}
         return cls(kind, (PAD, START, END, *found), homophones, versions)
+
+    def extended(self, lines: Iterable[tuple[str, str]], homophones: bool = False) -> "Units":
+        """This vocabulary, every id unchanged, with the units that further `(normalised text, language)` lines need."""
+        more = Units.fit(lines, self.kind, homophones)
+        new = [symbol for symbol in more.symbols if symbol not in self.ids]
+        return Units(self.kind, (*self.symbols, *new), homophones, self.versions | more.versions)
 
     def normalise(self, text: str, lang: str) -> str:
         """Raw text as this vocabulary's training text was normalised."""
@@ -81,3 +87,16 @@ def split(text: str, lang: str, kind: str) -> list[str]:
     from ttslib import espeak
 
     return list(espeak.phonemes(text, espeak.VOICES.get(lang, lang)))
+
+
+def difference(mine: Sequence[str], other: Sequence[str]) -> str:
+    """What distinguishes two vocabularies, in words: sizes, names only one has, ids that moved."""
+    places = {name: i for i, name in enumerate(other)}
+    gone = [repr(name) for name in mine if name not in places]
+    extra = [repr(name) for name in sorted(set(other) - set(mine), key=places.get)]
+    moved = [f"{name!r} {i} → {places[name]}" for i, name in enumerate(mine) if places.get(name, i) != i]
+    said = [f"{len(mine)} rows against {len(other)}"] if len(mine) != len(other) else []
+    for what, found in (("missing", gone), ("unknown", extra), ("moved", moved)):
+        if found:
+            said.append(f"{len(found)} {what}: {', '.join(found[:5])}{', …' if len(found) > 5 else ''}")
+    return "; ".join(said) or "none"

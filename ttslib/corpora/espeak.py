@@ -27,11 +27,7 @@ def read(corpus: Corpus, lang: str, folder: Path) -> Iterator[Clip | Dropped]:
     """
     from ttslib.text import normalise
 
-    table = SENTENCES / f"{lang}.txt"
-    if not table.is_file():
-        known = ", ".join(sorted(path.stem for path in SENTENCES.glob("*.txt")))
-        raise CorpusError(f"espeak: no sentences for {lang} ({table}); there are sentences for {known}")
-    lines = [line for line in files.lines(table) if isinstance(line, Dropped) or wanted(line[1])][: corpus.sentences]
+    lines = shipped(lang)[: corpus.sentences]
     variants: list[str | None] = list(corpus.voices) or [None]
     try:
         version = espeak.version()
@@ -44,7 +40,7 @@ def read(corpus: Corpus, lang: str, folder: Path) -> Iterator[Clip | Dropped]:
         if isinstance(line, Dropped):
             yield line
             continue
-        where, text, variant = f"{table}:{line[0]}", line[1].strip(), variants[turn % len(variants)]
+        where, text, variant = f"{SENTENCES / lang}.txt:{line[0]}", line[1].strip(), variants[turn % len(variants)]
         voice, spoken = espeak.voice_of(lang, variant), normalise(text, lang)
         asked = "\n".join((version, voice, str(corpus.words_per_minute), spoken))
         key = hashlib.blake2s(asked.encode(), digest_size=8).hexdigest()
@@ -64,6 +60,20 @@ def read(corpus: Corpus, lang: str, folder: Path) -> Iterator[Clip | Dropped]:
                 continue
             audio.save(path.with_suffix(".part.wav"), samples, rate).replace(path)
         yield Clip(f"{lang}/{key}", path, text, lang, variant or corpus.speaker or "espeak", SOURCE, LICENCE)
+
+
+def sentences(lang: str) -> list[str]:
+    """The shipped sentences of a language, as written. Raises `CorpusError` where there are none."""
+    return [line[1] for line in shipped(lang) if not isinstance(line, Dropped)]
+
+
+def shipped(lang: str) -> list[tuple[str, str] | Dropped]:
+    """`(where, sentence)` of every line that is not a comment."""
+    table = SENTENCES / f"{lang}.txt"
+    if not table.is_file():
+        known = ", ".join(sorted(path.stem for path in SENTENCES.glob("*.txt")))
+        raise CorpusError(f"espeak: no sentences for {lang} ({table}); there are sentences for {known}")
+    return [line for line in files.lines(table) if isinstance(line, Dropped) or wanted(line[1])]
 
 
 def wanted(line: str) -> bool:

@@ -10,10 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ttslib import audio
+from ttslib import adapt, audio, checkpoint
 from ttslib.dataset import BadClip, Example
 from ttslib.params import Params, ParamsError, validate
 from ttslib.systems.acoustic.net import PRESETS, Net
@@ -34,20 +33,41 @@ class System:
         shape = (len(units), PRESETS[p.acoustic.preset], p.acoustic.mels, CEPSTRA, p.acoustic.dropout)
         self.net = Net(*shape, speakers=len(self.speakers), languages=len(self.languages))
         self.nets: dict[str, nn.Module] = {"net": self.net}
+        self.adaptation: dict | None = None
 
     @classmethod
     def fresh(cls, p: Params, rows: Sequence) -> "System":
         """A new system for the training rows: their units, speakers and languages; weights from `p.seed`."""
-        units = Units.fit(((r.text, r.lang) for r in rows), p.text.units, p.text.homophones)
+        lines, fits = [(r.text, r.lang) for r in rows], p.text.units != "tokenizer"
+        units = Units.fit(lines, p.text.units, p.text.homophones) if fits else tokenizer_file(p, lines)
         torch.manual_seed(p.seed)
         return cls(p, units, sorted({r.speaker for r in rows}), sorted({r.lang for r in rows}))
 
+    def widened(self, p: Params, rows: Sequence) -> "System":
+        """An untrained system of this one's shape that also has the units, speakers and languages of `rows`."""
+        lines = [(r.text, r.lang) for r in rows]
+        if p.text.tokenizer is not None and p.text.units == "tokenizer":
+            known = tokenizer_file(p, lines)
+        elif isinstance(self.tokenizer, Units):
+            known = self.tokenizer.extended(lines, p.text.homophones)
+        else:
+            known = gated(self.tokenizer, p, lines)
+        kind = known.kind if isinstance(known, Units) else "tokenizer"
+        p = p.model_copy(update={"acoustic": self.p.acoustic, "text": p.text.model_copy(update={"units": kind})})
+        speakers = [*self.speakers, *sorted({r.speaker for r in rows} - {*self.speakers})]
+        return System(p, known, speakers, [*self.languages, *sorted({r.lang for r in rows} - {*self.languages})])
+
     @property
-    def tables(self) -> dict[str, nn.Module]:
-        return {"text": self.net.encoder.embedding}
+    def vocabularies(self) -> dict[str, tuple[str, ...]]:
+        return {"text": self.tokenizer.symbols, "speaker": tuple(self.speakers), "language": tuple(self.languages)}
+
+    @property
+    def tables(self) -> dict[str, adapt.Table]:
+        found = {"text": self.net.encoder.embedding, "speaker": self.net.speaker, "language": self.net.language}
+        return {n: adapt.Table(m, n, self.vocabularies[n]) for n, m in found.items() if m is not None}
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        return {"acoustic": list(self.net.parameters())}
+        return {"acoustic": [q for q in self.net.parameters() if q.requires_grad]}
 
     @property
     def frame_seconds(self) -> float:
@@ -60,6 +80,19 @@ class System:
         content = ["acoustic-2", a.rate, a.hop, a.window, a.mels, self.tokenizer.digest, self.speakers, self.languages]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
+    def ids(self, text: str, lang: str) -> list[int]:
+        """Ids of a normalised text between start and end, which also absorb the silence at both ends of a clip.
+
+        Raises `UnitsError` for what the vocabulary lacks, and for a tokenizer file without start and end tokens.
+        """
+        ids = self.tokenizer.encode(text, lang)
+        if isinstance(self.tokenizer, Units):
+            return ids
+        roles, names = self.tokenizer.roles, self.tokenizer.names
+        if not {"start", "end"} <= roles.keys():
+            raise UnitsError("text.tokenizer: this system needs start and end tokens, the file has none")
+        return [names.index(roles["start"]), *ids, names.index(roles["end"])]
+
     def encode(self, row, wav: Tensor) -> Example:
         """One clip: `text` (tokens,), `mel` (mels, frames), `cepstra` (34, frames), `speaker` and `language` scalars.
 
@@ -68,7 +101,7 @@ class System:
         """
         a = self.p.acoustic
         try:
-            text = torch.tensor(self.tokenizer.encode(row.text, row.lang))
+            text = torch.tensor(self.ids(row.text, row.lang))
         except UnitsError as error:
             raise BadClip(str(error)) from None
         if len(wav) <= a.window // 2:
@@ -113,7 +146,7 @@ class System:
         speaker = self.speakers.index(self.known(voice, self.speakers, "speaker"))
         if not (spoken := self.tokenizer.normalise(text, lang)):
             raise UnitsError(f"nothing to speak: the text is {text!r}")
-        ids = self.tokenizer.encode(spoken, lang)
+        ids = self.ids(spoken, lang)
         device = self.net.mel_mean.device
         place = [torch.tensor([i], device=device) for i in (speaker, self.languages.index(lang))]
         mel, _ = self.net.infer(torch.tensor([ids], device=device), *place, rate=speaking_rate)
@@ -148,32 +181,62 @@ class System:
             "tokenizer": self.tokenizer.state(),
             "speakers": self.speakers,
             "languages": self.languages,
+            "adaptation": self.adaptation,
         }
 
     @classmethod
     def restore(cls, state: dict) -> "System":
         p = validate(state["params"], "system.json")
-        return cls(p, Units.restore(state["tokenizer"]), state["speakers"], state["languages"])
+        made = cls(p, tokenizer(state["tokenizer"]), state["speakers"], state["languages"])
+        made.adaptation = state.get("adaptation")
+        return made
 
     def export(self, folder: str | Path) -> Path:
         """Write `model.safetensors` and `system.json`; this system has no other runtime. `load` reads them back."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = {f"net.{k}": v.detach().cpu().contiguous() for k, v in self.net.state_dict().items()}
-        save_file(weights, folder / "model.safetensors")
-        (folder / "system.json").write_text(json.dumps(self.state(), ensure_ascii=False, indent=1), encoding="utf-8")
-        return folder
+        weights = {f"net.{k}": v for k, v in adapt.plain(self.net).items()}
+        state = self.state()
+        state["adaptation"] = state["adaptation"] and state["adaptation"] | {"lora": None}
+        return checkpoint.export(Path(folder), weights, state, self.vocabularies)
 
     @classmethod
     def load(cls, source: str | Path) -> "System":
-        """A trained system from a checkpoint or exported folder."""
-        folder = Path(source)
-        if not (folder / "system.json").is_file():
-            raise FileNotFoundError(
-                f"{folder}: no system.json; give a checkpoint folder such as <run>/checkpoints/best"
-            )
-        system = cls.restore(json.loads((folder / "system.json").read_text(encoding="utf-8")))
-        weights = {k.removeprefix("net."): v for k, v in load_file(folder / "model.safetensors").items()}
-        system.net.load_state_dict(weights)
+        """A trained system from a checkpoint or exported folder, its LoRA updates merged.
+
+        Raises `CheckpointError` for a damaged folder and for weights trained with another vocabulary.
+        """
+        weights, state = checkpoint.trained(Path(source))
+        system = cls.restore(state)
+        checkpoint.same_vocabulary(Path(source), system.vocabularies)
+        own = {k.removeprefix("net."): v for k, v in weights.items()}
+        adapt.load_plain("net", system.net, own, system.adaptation)
         system.net.eval()
         return system
+
+
+def tokenizer(state: dict):
+    """What `state()` of a vocabulary of ours or of a tokenizer file describes."""
+    if "symbols" in state:
+        return Units.restore(state)
+    from ttslib import vocab
+
+    return vocab.restore(state)
+
+
+def tokenizer_file(p: Params, lines: list[tuple[str, str]]):
+    """The tokenizer `text.tokenizer` names. Raises `VocabError` when it cannot spell the `(text, lang)` lines."""
+    from ttslib import vocab
+
+    if p.text.tokenizer is None:
+        raise ParamsError("text.tokenizer: not given; text.units=tokenizer reads a file, notebook 01 makes one")
+    return gated(vocab.read(p.text.tokenizer), p, lines)
+
+
+def gated(tokenizer, p: Params, lines: list[tuple[str, str]]):
+    """`tokenizer`, unless it would lose more of the letters than `vocab.unknown_letters`: `VocabError` names them."""
+    from ttslib import vocab
+
+    langs = sorted({lang for _, lang in lines})
+    for lang in langs:
+        (row,) = vocab.preflight([text for text, of in lines if of == lang], lang, [tokenizer])
+        vocab.gate(row, p.vocab.unknown_letters)
+    return tokenizer.made_for(*langs)

@@ -6,6 +6,7 @@ Texts go into HTML, not into figures: browsers have Ethiopic and Arabic fonts, M
 import base64
 import html
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 
 import matplotlib
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 from ttslib import audio
 
 INK, SECOND, THIRD = "#20639b", "#d1495b", "#3caea3"
+GUARDED = (THIRD, "#8e6fb5", "#b07d2b", "#6b7a8f")
 MEL_MAP = "magma"
 
 
@@ -83,12 +85,16 @@ def alignment(durations: np.ndarray, log_mel: np.ndarray, hop_seconds: float, ti
 
 
 def curves(rows: Sequence[Mapping], names: Sequence[str] = ()) -> Figure:
-    """Loss curves per named term, training against validation, and the learning rate, from history rows."""
-    names = list(names) or sorted({k.removeprefix("val/") for r in rows for k in r if k.startswith("val/")} - {"total"})
+    """Loss curves per named term, training against validation (also of guarded languages), and the learning rate."""
+    validated = {tuple(k.split("/")[1:]) for r in rows for k in r if k.startswith("val/")}
+    names = list(names) or sorted({key[0] for key in validated if len(key) == 1} - {"total"})
+    guarded = sorted({key[0] for key in validated if len(key) == 2})
     figure, axes = panel(columns=len(names) + 1, width=3.1 * (len(names) + 1), height=2.7)
     for ax, name in zip(axes[0], names, strict=False):
         line(ax, rows, name, INK, "training")
         line(ax, rows, f"val/{name}", SECOND, "validation", marker="o")
+        for colour, lang in zip(itertools.cycle(GUARDED), guarded, strict=False):
+            line(ax, rows, f"val/{lang}/{name}", colour, f"validation {lang}", marker="s")
         ax.set(title=name, xlabel="step")
         ax.set_ylim(bottom=0)
         ax.legend(frameon=False)
