@@ -50,8 +50,7 @@ show.table([{"system": row["system"], "at hand": row["reason"] or row["where"]} 
 # longer sequences, slower speech and sooner the model's limit.
 
 # %%
-candidates = [base, *p.vocab.candidates, *(row["tokenizer"] for row in published if row["tokenizer"])]
-checked = vocab.preflight(lines, p.langs[0], candidates)
+checked = extension.checked(p, found, base)
 show.table(extension.verdicts(checked))
 
 # %% [markdown]

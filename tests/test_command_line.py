@@ -71,3 +71,51 @@ def test_unknown_letters_are_named(run, tmp_path, capsys):
 def test_validate_prints_the_resolved_params(capsys):
     assert main(["validate", "qaa", "train.lr=5.0e-4"]) == 0
     assert "lr: 0.0005" in capsys.readouterr().out
+
+
+def test_a_language_is_looked_at_merged_and_grown(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TTSLIB_OUTPUTS", str(tmp_path))
+    few = ["am", "corpus.sentences=30", *QUIET]
+    assert main(["preflight", *few]) == 0
+    (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert row["unknown"]["letters"] == 1.0 and "Ethiopic letters have no row" in row["verdict"]
+    assert main(["merge", *few]) == 0
+    assert json.loads(capsys.readouterr().out) == {"tokenizer": str(tmp_path / "am/tokenizer/merged"), "changed": 0}
+    assert main(["extend", *few, f"adapt.base={run}"]) == 0
+    folder = tmp_path / "am/acoustic/extended"
+    assert capsys.readouterr().out.strip() == str(folder)
+    short = ["train.steps=2", "train.warmup=0", "data.frames=4000"]
+    assert main(["train", *few, *short, f"adapt.base={folder}", "run=a"]) == 0
+    assert (
+        main(
+            [
+                "speak",
+                str(tmp_path / "am/acoustic/a"),
+                "--text",
+                "bado.",
+                "--lang",
+                "qaa",
+                "--out",
+                str(tmp_path / "a.wav"),
+            ]
+        )
+        == 0
+    )
+
+
+def test_letters_a_tokenizer_cannot_read_stop_preparation(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TTSLIB_OUTPUTS", str(tmp_path))
+    few = ["am", "corpus.sentences=30", *QUIET]
+    assert main(["merge", *few]) == 0
+    read = ["text.units=tokenizer", f"text.tokenizer={tmp_path / 'am/tokenizer/base'}"]
+    capsys.readouterr()
+    assert main(["prepare", *few, *read]) == 1
+    said = capsys.readouterr().err
+    assert "of letters" in said and "have no row" in said and "በ" in said and "Traceback" not in said
+
+
+def test_forgetting_is_an_exit_code_of_its_own(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("TTSLIB_OUTPUTS", str(tmp_path))
+    forgetful = ["train.lr=0.3", "train.warmup=0", "train.steps=40", "train.evaluate_every=2", "adapt.train_rows=all"]
+    guard = ["replay.lang=qaa", "replay.ratio=0.0", "replay.max_rise=0.01", "replay.tripwire=stop"]
+    assert main(["train", "qaa", *QUIET, f"adapt.base={run}", *forgetful, *guard]) == 3

@@ -13,7 +13,7 @@ from ttslib import audio
 from ttslib.corpora import READERS, Clip, CorpusError, Dropped, asterisk, files, read
 from ttslib.corpora.asterisk_mends import mend
 from ttslib.corpora.languages import language_of
-from ttslib.params import Corpus
+from ttslib.sections import Corpus
 
 
 def tone(path: Path, rate: int = 16000, channels: int = 1, seconds: float = 0.25) -> Path:

@@ -8,7 +8,8 @@ import soundfile
 
 from ttslib import audio, corpora, doctor, manifest
 from ttslib.corpora.clip import Clip, Dropped
-from ttslib.params import Corpus, Doctor, Params
+from ttslib.params import Params
+from ttslib.sections import Corpus, Doctor
 
 RATE = 16000
 WORDS = "river stone garden winter yellow market bread window silver morning forest letter".split()  # noqa: SIM905

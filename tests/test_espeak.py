@@ -8,7 +8,7 @@ import pytest
 from ttslib import audio, espeak
 from ttslib.corpora import Clip, CorpusError, Dropped, read
 from ttslib.corpora import espeak as reader
-from ttslib.params import Corpus
+from ttslib.sections import Corpus
 
 pytest.importorskip("espeakng_loader")
 

@@ -9,9 +9,10 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ttslib import manifest
+from ttslib import manifest, splits
 from ttslib.manifest import ManifestError, Row
-from ttslib.params import Corpus, Doctor, Params, Text
+from ttslib.params import Params
+from ttslib.sections import Corpus, Doctor, Text
 
 
 def row(n: int = 0, **changes) -> Row:
@@ -202,10 +203,10 @@ def corpora_with_repeats(draw):
 @settings(deadline=None, max_examples=80)
 @given(corpora_with_repeats(), SHARES, SHARES, st.integers(0, 9), st.randoms())
 def test_splits_are_a_function_of_the_set_and_share_no_text(rows, val, test, seed, random):
-    done = manifest.assign(rows, val, test, seed)
+    done = splits.assign(rows, val, test, seed)
     assert [replace(r, split="train") for r in done] == rows
     shuffled = random.sample(rows, len(rows))
-    assert {r.id: r.split for r in manifest.assign(shuffled, val, test, seed)} == {r.id: r.split for r in done}
+    assert {r.id: r.split for r in splits.assign(shuffled, val, test, seed)} == {r.id: r.split for r in done}
     splits_of = {}
     for r in done:
         splits_of.setdefault("".join(c for c in r.text.lower() if c.isalpha()), set()).add(r.split)
@@ -219,7 +220,7 @@ def test_splits_are_a_function_of_the_set_and_share_no_text(rows, val, test, see
     st.lists(st.text("abcdefgh", min_size=1, max_size=3), min_size=2, max_size=60), SHARES, SHARES, st.integers(0, 9)
 )
 def test_every_character_is_trained(texts, val, test, seed):
-    done = manifest.assign([row(n, text=text) for n, text in enumerate(texts)], val, test, seed)
+    done = splits.assign([row(n, text=text) for n, text in enumerate(texts)], val, test, seed)
     assert set("".join(texts)) == set("".join(r.text for r in done if r.split == "train"))
 
 
@@ -227,7 +228,7 @@ def test_every_character_is_trained(texts, val, test, seed):
 @given(st.integers(1, 400), st.integers(1, 7), SHARES, SHARES, st.integers(0, 9))
 def test_each_speaker_gives_its_share(count, speakers, val, test, seed):
     rows = [row(n, text=pangram(n), speaker=f"s{n % speakers}") for n in range(count)]
-    done = manifest.assign(rows, val, test, seed)
+    done = splits.assign(rows, val, test, seed)
     for name, share in (("val", val), ("test", test)):
         for who in {r.speaker for r in rows}:
             mine = [r for r in done if r.speaker == who]
@@ -245,8 +246,8 @@ def test_each_speaker_gives_its_share(count, speakers, val, test, seed):
 def test_a_clip_that_goes_moves_at_most_one_other_clip_a_split(count, data, val, test, seed):
     rows = [row(n, text=pangram(n * 37)) for n in range(count)]
     gone = data.draw(st.integers(0, count - 1))
-    before = {r.id: r.split for r in manifest.assign(rows, val, test, seed)}
-    after = {r.id: r.split for r in manifest.assign(rows[:gone] + rows[gone + 1 :], val, test, seed)}
+    before = {r.id: r.split for r in splits.assign(rows, val, test, seed)}
+    after = {r.id: r.split for r in splits.assign(rows[:gone] + rows[gone + 1 :], val, test, seed)}
     moved = [(before[i], after[i]) for i in after if before[i] != after[i]]
     assert all("train" in pair for pair in moved)
     assert len([pair for pair in moved if "val" in pair]) <= 1
@@ -255,14 +256,14 @@ def test_a_clip_that_goes_moves_at_most_one_other_clip_a_split(count, data, val,
 
 def test_repeated_texts_are_trained_on_while_enough_occur_once():
     rows = [row(n, text=pangram(n)) for n in range(80)] + [row(80 + n, text=pangram(1000 + n // 2)) for n in range(20)]
-    done = manifest.assign(rows, 0.1, 0.1, seed=1)
+    done = splits.assign(rows, 0.1, 0.1, seed=1)
     assert {r.split for r in done[80:]} == {"train"}
     assert {r.split for r in done[:80]} == {"train", "val", "test"}
 
 
 def test_when_every_speaker_reads_the_same_sentences_whole_sentences_are_held_out():
     rows = [row(n, text=pangram(n // 3), speaker=f"s{n % 3}") for n in range(300)]
-    done = manifest.assign(rows, 0.1, 0.1, seed=1)
+    done = splits.assign(rows, 0.1, 0.1, seed=1)
     for name in ("val", "test"):
         held = [r for r in done if r.split == name]
         assert 27 <= len(held) <= 36
@@ -271,14 +272,14 @@ def test_when_every_speaker_reads_the_same_sentences_whole_sentences_are_held_ou
 
 def test_many_speakers_of_few_clips_give_their_share_together():
     rows = [row(n, text=pangram(n), speaker=f"s{n // 4}") for n in range(2000)]
-    held = Counter(r.split for r in manifest.assign(rows, 0.05, 0.05, seed=1))
+    held = Counter(r.split for r in splits.assign(rows, 0.05, 0.05, seed=1))
     assert 70 <= held["val"] <= 130
     assert 70 <= held["test"] <= 130
 
 
 def test_the_seed_and_nothing_but_it_chooses_other_clips():
     rows = [row(n, text=pangram(n)) for n in range(100)]
-    one, two = (manifest.assign(rows, 0.2, 0.2, seed) for seed in (1, 2))
+    one, two = (splits.assign(rows, 0.2, 0.2, seed) for seed in (1, 2))
     assert sum(a.split != b.split for a, b in zip(one, two, strict=True)) > 20
 
 
@@ -298,7 +299,7 @@ def spoken_rows(count: int, speakers: int = 2, seed: int = 0) -> list[Row]:
         )
         for n in range(count)
     ]
-    return manifest.assign(rows, 0.1, 0.1, seed)
+    return splits.assign(rows, 0.1, 0.1, seed)
 
 
 def ids(rows, lang=None, split=None) -> set[str]:
@@ -309,7 +310,7 @@ def ids(rows, lang=None, split=None) -> set[str]:
 @given(st.integers(30, 120), st.integers(1, 3), st.integers(0, 9), st.floats(1.0, 4.0), st.randoms())
 def test_minutes_keeps_a_part_of_train_per_language_and_less_is_part_of_more(count, speakers, seed, minutes, random):
     rows = spoken_rows(count, speakers, seed)
-    kept, dropped = manifest.limit(rows, minutes, seed)
+    kept, dropped = splits.limit(rows, minutes, seed)
     assert [r for r in kept if r.split != "train"] == [r for r in rows if r.split != "train"]
     assert kept == [r for r in rows if r.id in ids(kept)]
     assert {d["id"] for d in dropped} == ids(rows) - ids(kept)
@@ -318,15 +319,15 @@ def test_minutes_keeps_a_part_of_train_per_language_and_less_is_part_of_more(cou
         assert have <= minutes * 60
         gone = ids(rows, lang, "train") - ids(kept, lang, "train")
         assert not gone or have > minutes * 60 - 9, "stops only where the next clip would not fit"
-    assert ids(manifest.limit(random.sample(rows, len(rows)), minutes, seed)[0]) == ids(kept)
-    more, _ = manifest.limit(rows, minutes * 1.3, seed)
+    assert ids(splits.limit(random.sample(rows, len(rows)), minutes, seed)[0]) == ids(kept)
+    more, _ = splits.limit(rows, minutes * 1.3, seed)
     assert ids(kept) <= ids(more)
-    assert manifest.limit(rows, 1000.0, seed) == (rows, [])
+    assert splits.limit(rows, 1000.0, seed) == (rows, [])
 
 
 def test_minutes_keeps_every_character_and_every_speaker_held_out_when_it_can(capsys):
     rows = spoken_rows(120, speakers=3)
-    kept, _ = manifest.limit(rows, 2.0, 0)
+    kept, _ = splits.limit(rows, 2.0, 0)
     for lang in ("en", "fr"):
         was, now = ([r for r in some if r.lang == lang and r.split == "train"] for some in (rows, kept))
         assert set("".join(r.text for r in was)) == set("".join(r.text for r in now))
@@ -339,7 +340,7 @@ def test_minutes_keeps_every_character_and_every_speaker_held_out_when_it_can(ca
 
 def test_minutes_says_which_characters_are_lost(capsys):
     rows = [row(n, text=letter, end=10.1) for n, letter in enumerate("abc")] + [row(9, text="a", split="val")]
-    kept, dropped = manifest.limit(rows, 0.4, 1)
+    kept, dropped = splits.limit(rows, 0.4, 1)
     (lost,) = {"a", "b", "c"} - {r.text for r in kept if r.split == "train"}
     assert f"en: no clip is left to learn {lost!r} from" in capsys.readouterr().err
     assert [d["reason"] for d in dropped] == ["beyond corpus.minutes"]
@@ -349,16 +350,16 @@ def test_minutes_says_which_characters_are_lost(capsys):
 def test_minutes_too_few_for_the_speakers_held_out_is_refused():
     rows = [row(n, text=pangram(n), speaker=f"s{n}", end=10.1) for n in range(4)]
     rows += [replace(r, id=f"{r.id}v", split="val") for r in rows[:3]]
-    assert {r.speaker for r in manifest.limit(rows, 0.5, 1)[0] if r.split == "train"} == {"s0", "s1", "s2"}
+    assert {r.speaker for r in splits.limit(rows, 0.5, 1)[0] if r.split == "train"} == {"s0", "s1", "s2"}
     with pytest.raises(
         ManifestError, match=r"corpus\.minutes: 0\.4 are too few .* 3 speakers of en .*none is left of s\d$"
     ):
-        manifest.limit(rows, 0.4, 1)
+        splits.limit(rows, 0.4, 1)
 
 
 def test_the_seed_chooses_the_clips_beyond_those_needed():
     rows = [row(n, text=pangram(n)) for n in range(100)]
-    one, two = (ids(manifest.limit(rows, 1.5, seed)[0]) for seed in (1, 2))
+    one, two = (ids(splits.limit(rows, 1.5, seed)[0]) for seed in (1, 2))
     assert len(one) == len(two) == 45
     assert len(one & two) < 35
 

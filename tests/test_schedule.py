@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from ttslib.params import Train
 from ttslib.schedule import Schedule
+from ttslib.sections import Train
 
 PEAK, FLOOR = 1e-3, 0.02 * 1e-3
 

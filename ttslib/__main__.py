@@ -1,6 +1,9 @@
 """`python -m ttslib <verb>` (or `ttslib <verb>`): the notebooks' jobs without a notebook.
 
     prepare  params/am.yaml                    corpus -> manifest and features
+    preflight params/am.yaml vocab.base=file   what tokenizers would do to the language, and what to do about it
+    merge    params/am.yaml vocab.base=file    -> outputs/am/tokenizer/
+    extend   params/am.yaml adapt.base=folder  -> outputs/am/acoustic/extended/
     train    params/am.yaml minutes=10 run=a   -> outputs/am/acoustic/a/
     speak    outputs/am/acoustic/a --text "..." --out hello.wav    (or --file sentences.txt --out folder/)
     evaluate outputs/am/acoustic/a             -> scorecard.json
@@ -47,6 +50,9 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(required=True, metavar="verb")
     for name, verb, text in (
         ("prepare", prepare, "corpus -> manifest and features"),
+        ("preflight", preflight, "what tokenizers would do to the language"),
+        ("merge", merge, "teach a tokenizer the language"),
+        ("extend", extend, "grow a trained model's rows for the language"),
         ("train", train, "train a run"),
         ("validate", validate, "check and print resolved params"),
     ):
@@ -94,6 +100,28 @@ def prepare(options) -> None:
     for split in ("train", "val"):
         pipeline.features(system, found, split, system.p)
     print(json.dumps({"manifest": str(found.folder), "totals": found.totals()}, ensure_ascii=False))
+
+
+def preflight(options) -> None:
+    from ttslib import extension, manifest
+
+    p = resolved(options)
+    for row in extension.checked(p, manifest.prepare(p)):
+        print(json.dumps(row, ensure_ascii=False))
+
+
+def merge(options) -> None:
+    from ttslib import extension, manifest
+
+    p = resolved(options)
+    done = extension.merged(p, manifest.prepare(p))
+    print(json.dumps({"tokenizer": str(extension.tokenizer_folder(p) / "merged"), "changed": done.report.changed}))
+
+
+def extend(options) -> None:
+    from ttslib import extension
+
+    print(extension.grow(resolved(options)).folder)
 
 
 def train(options) -> int:

@@ -26,8 +26,10 @@ import numpy as np
 from ttslib import text as texts
 from ttslib.corpora.clip import Clip, Dropped
 from ttslib.corpora.progress import bar
-from ttslib.manifest import Row, text_key
-from ttslib.params import Doctor, Params
+from ttslib.manifest import Row
+from ttslib.params import Params
+from ttslib.sections import Doctor
+from ttslib.splits import text_key
 
 VERSION = 1  # of the rules in this file; part of the name of a manifest's folder
 

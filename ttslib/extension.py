@@ -56,6 +56,14 @@ def base_tokenizer(p: Params) -> Tokenizer:
     return made.made_for(BASE_LANG)
 
 
+def checked(p: Params, found: Manifest, base: Tokenizer | None = None, lang: str | None = None) -> list[dict]:
+    """The preflight of the base, the `vocab.candidates` and the published tokenizers at hand, on one language's texts."""
+    lang = lang or p.langs[0]
+    published = [row["where"] for row in vocab.at_hand(lang) if row["tokenizer"]]
+    own = p.vocab.base or base or base_tokenizer(p)
+    return vocab.preflight(lines(found, lang), lang, [own, *p.vocab.candidates, *published])
+
+
 def merged(p: Params, found: Manifest, base: Tokenizer | None = None) -> Merged:
     """The base tokenizer with every language of `found` merged into it, written to `outputs/<lang>/tokenizer/`.
 
@@ -199,7 +207,7 @@ def outputs(grown: Grown) -> tuple[torch.Tensor, torch.Tensor, str]:
     """A sentence of the base's language from the base and from the grown model: two log-mels `(mels, frames)` of the
     speech, and the text. Raises `AdaptError` when no shipped sentence can be spoken by the base."""
     lang = grown.base.languages[0]
-    for text in espeak.sentences(lang):
+    for text in sorted(espeak.sentences(lang), key=lambda text: abs(len(text) - 40)):  # neither a word nor a paragraph
         try:
             before = grown.base.synthesize(text, lang=lang)
         except UnitsError:

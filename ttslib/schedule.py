@@ -6,7 +6,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
-from ttslib.params import Train
+from ttslib.sections import Train
 
 
 @dataclass

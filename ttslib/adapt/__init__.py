@@ -18,7 +18,8 @@ from ttslib.adapt import lora, tables
 from ttslib.adapt.initialise import Recipe, recipes, values
 from ttslib.adapt.rows import AdaptError, RowMap
 from ttslib.adapt.tables import Table, new_rows
-from ttslib.params import Adapt, Params
+from ttslib.params import Params
+from ttslib.sections import Adapt
 
 __all__ = [
     "AdaptError", "Recipe", "RowMap", "Table", "extend", "freeze", "load", "load_plain", "new_rows", "plain", "recipes",

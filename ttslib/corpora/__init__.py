@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ttslib.corpora.clip import Clip, CorpusError, Dropped
-from ttslib.params import Corpus
+from ttslib.sections import Corpus
 
 READERS: dict[str, str] = {
     "espeak": "ttslib.corpora.espeak",

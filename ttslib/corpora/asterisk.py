@@ -14,7 +14,7 @@ from pathlib import Path
 from ttslib.corpora import files
 from ttslib.corpora.asterisk_mends import DOUBTFUL, NOT_SPEECH, RENAMED, mend
 from ttslib.corpora.clip import Clip, CorpusError, Dropped
-from ttslib.params import Corpus
+from ttslib.sections import Corpus
 
 # language: folder of its sounds, speaker, licence
 LANGUAGES = {

@@ -11,7 +11,7 @@ from pathlib import Path
 from ttslib.corpora import files
 from ttslib.corpora.clip import Clip, CorpusError, Dropped
 from ttslib.corpora.languages import language_of
-from ttslib.params import Corpus
+from ttslib.sections import Corpus
 
 FOLDERS = {"ku": ("kmr", "ku")}  # Common Voice's name for Kurmanji Kurdish
 

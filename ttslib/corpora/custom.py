@@ -14,7 +14,7 @@ from typing import Any
 from ttslib.corpora import files, tables
 from ttslib.corpora.clip import Clip, CorpusError, Dropped
 from ttslib.corpora.languages import language_of
-from ttslib.params import Corpus
+from ttslib.sections import Corpus
 
 COLUMNS = {
     "audio": ("audio_path", "audio", "path", "file", "file_name", "filename", "audio_file", "wav"),

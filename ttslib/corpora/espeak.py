@@ -12,7 +12,7 @@ from ttslib import audio, espeak
 from ttslib.corpora import files
 from ttslib.corpora.clip import Clip, CorpusError, Dropped
 from ttslib.corpora.progress import bar
-from ttslib.params import Corpus
+from ttslib.sections import Corpus
 
 SENTENCES = Path(__file__).parent / "sentences"
 SOURCE = "espeak (synthetic)"

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from ttslib.corpora.clip import CorpusError, Dropped
-from ttslib.params import Corpus
 from ttslib.paths import ROOT
+from ttslib.sections import Corpus
 
 AUDIO = (".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".m4a", ".aac", ".webm", ".wma", ".aiff", ".aif", ".g722")
 

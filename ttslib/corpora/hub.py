@@ -17,7 +17,7 @@ from ttslib.corpora import files
 from ttslib.corpora.clip import Clip, CorpusError, Dropped
 from ttslib.corpora.languages import language_of
 from ttslib.corpora.progress import bar
-from ttslib.params import Corpus
+from ttslib.sections import Corpus
 
 ERRORS = (OSError, ValueError, RuntimeError, ImportError)  # what `datasets` raises for the unreachable or unreadable
 # Tried in this order. FLEURS' `transcription` has lost its punctuation, its `raw_transcription` has it.

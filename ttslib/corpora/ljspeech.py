@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ttslib.corpora import files
 from ttslib.corpora.clip import Clip, CorpusError, Dropped
-from ttslib.params import Corpus
+from ttslib.sections import Corpus
 
 
 def read(corpus: Corpus, lang: str, folder: Path) -> Iterator[Clip | Dropped]:

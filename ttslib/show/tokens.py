@@ -3,6 +3,7 @@
 import html
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from ttslib.adapt import Recipe, RowMap
@@ -35,11 +36,12 @@ def lengths(before: Tokenizer, after: Tokenizer, lines: Sequence[str], lang: str
     """Tokens against characters of every text, and how many tokens a character costs."""
     figure, axes = panel(columns=2, height=2.6)
     characters = [len(line) for line in lines]
-    for tokenizer, colour, label in ((before, SECOND, "before"), (after, INK, "after")):
-        counts = [len(tokenizer.pieces(line, lang)) for line in lines]
-        axes[0, 0].plot(characters, counts, ".", color=colour, markersize=3, label=label)
-        costs = [n / c for n, c in zip(counts, characters, strict=True)]
-        axes[0, 1].hist(costs, bins=30, color=colour, alpha=0.6, label=label)
+    counts = [[len(tokenizer.pieces(line, lang)) for line in lines] for tokenizer in (before, after)]
+    costs = [[n / c for n, c in zip(some, characters, strict=True)] for some in counts]
+    bins = np.linspace(min(map(min, costs)), max(map(max, costs)) + 1e-6, 40)
+    for some, cost, colour, label in zip(counts, costs, (SECOND, INK), ("before", "after"), strict=True):
+        axes[0, 0].plot(characters, some, ".", color=colour, markersize=3, label=label)
+        axes[0, 1].hist(cost, bins=bins, color=colour, alpha=0.6, label=label)
     axes[0, 0].set(xlabel="characters", ylabel="tokens", title="length of each text")
     axes[0, 1].set(xlabel="tokens a character", ylabel="texts", title="fertility")
     for ax in axes[0]:

@@ -1,7 +1,10 @@
 """The systems: name -> module, a dict to print. Each module has one class `System`, inheriting nothing, which owns
 
-* `rate` (Hz), `frame_seconds`, `tokenizer`, and `tables`: every embedding or head whose rows are token ids;
-* `fresh(p, rows)`, `restore(state)`, `state()`: made for training rows, or again from plain JSON;
+* `rate` (Hz), `frame_seconds`, `p` (the params it was made with), `tokenizer`;
+* `vocabularies`: row names by vocabulary (`text`, `speaker`, ...), and `tables`: an `adapt.Table` for every embedding or
+  head whose rows are theirs, with the spare rows that the published network has beside them;
+* `fresh(p, rows)`, `restore(state)`, `state()`: made for training rows, or again from plain JSON; `widened(p, rows)`:
+  untrained, of the same shape, its vocabularies grown by what the rows need; `adaptation`: None, or what `adapt` wrote;
 * `encode(row, wav) -> dict[str, Tensor]`: one clip, unpadded, pure and therefore cached under `feature_key`; `length_of`
   names the tensor whose last axis counts frames; `measure(examples)` takes statistics of the training split once;
 * `nets: dict[str, nn.Module]` and `parts() -> dict[str, list[Parameter]]`: what is trained, one optimizer a part;

@@ -1,0 +1,284 @@
+"""Every parameter there is, by section; the docstring under a field states its meaning and unit."""
+
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class Corpus(Section):
+    source: Literal["espeak", "asterisk", "ljspeech", "common_voice", "custom", "hub"] = "espeak"
+    """which reader: espeak (synthetic speech of the shipped sentences), asterisk (studio prompts: en fr es it ru),
+    ljspeech (metadata.csv), common_voice (TSVs + clips), custom (audio + transcripts), hub (Hugging Face datasets)"""
+    path: str | None = None
+    """folder or file of the corpus on disk; `{lang}` in it is replaced by each language; none for espeak"""
+    licence: str | None = None
+    """licence of a corpus of your own, written into the manifest; readers of published corpora know theirs"""
+    speaker: str | None = None
+    """speaker name for corpora without a speaker column; null = the reader's own name for it"""
+    hub_id: str | None = None
+    """Hugging Face dataset id, e.g. google/fleurs (source: hub); `path` may name a local copy instead"""
+    hub_config: str | None = None
+    """configuration of the hub dataset, e.g. am_et"""
+    hub_revision: str | None = None
+    """git revision of the hub dataset (40 hex digits pin it)"""
+    hub_split: str = "train"
+    """split of the hub dataset"""
+    text_column: str | None = None
+    """column holding the transcript (hub, custom tables); null = the usual names are tried"""
+    audio_column: str | None = None
+    """column holding the audio (hub, custom tables); null = the usual names are tried"""
+    min_up_votes: int = Field(default=0, ge=0)
+    """Common Voice: drop clips with fewer up-votes (votes)"""
+    max_down_votes: int = Field(default=1000, ge=0)
+    """Common Voice: drop clips with more down-votes (votes)"""
+    sentences: int | None = Field(default=None, ge=1)
+    """espeak: how many of the shipped sentences to speak; null = all"""
+    voices: list[str] = []
+    """espeak: variants that act as speakers, e.g. [f2, m3]; empty = the language's plain voice"""
+    words_per_minute: Annotated[int, Field(ge=80, le=450)] = 150
+    """espeak: speaking rate (words per minute)"""
+    minutes: Positive | None = None
+    """train on so many minutes of trimmed speech of each language, clips chosen by `seed`; null = all (minutes)"""
+
+
+class Doctor(Section):
+    min_seconds: Seconds = 0.3
+    """drop clips shorter than this after trimming (seconds)"""
+    max_seconds: Positive = 20.0
+    """drop clips longer than this after trimming (seconds)"""
+    min_rms_db: float = -55.0
+    """drop clips quieter than this as silent (dB relative to full scale)"""
+    trim_db: Positive = 40.0
+    """leading and trailing audio this far below the clip's loudest frame is trimmed (dB)"""
+    keep_silence: Seconds = 0.05
+    """silence left at each end after trimming (seconds)"""
+    max_chars_per_second: Positive = 35.0
+    """drop clips whose transcript cannot be spoken this fast (characters per second)"""
+    rate_outlier: Positive = 3.5
+    """characters per second this many robust deviations (MAD) from the median make a clip suspect"""
+    clipped_share: Share = 0.001
+    """share of samples at full scale above which a clip is suspect (0..1)"""
+    dc_offset: Share = 0.01
+    """absolute mean of the samples above which a clip is suspect (full scale = 1)"""
+    unknown_characters: Literal["drop", "suspect"] = "drop"
+    """what happens to a clip whose normalised text has characters outside the language's set"""
+    val_share: Share = 0.04
+    """share of each speaker's clips for validation (0..1)"""
+    test_share: Share = 0.04
+    """share of each speaker's clips for the test split, never seen in training (0..1)"""
+
+
+class Text(Section):
+    units: Literal["characters", "phonemes", "tokenizer"] = "characters"
+    """what the model reads: characters of the normalised text, espeak-ng phonemes (needs the espeak extra), or the
+    tokens of the file `text.tokenizer`"""
+    tokenizer: str | None = None
+    """tokenizer.json, .model (SentencePiece), vocab.json or vocab.txt, or a folder with one (units: tokenizer)"""
+    homophones: bool = False
+    """Amharic: fold letters that sound alike (ሐ ኀ → ሀ, ሠ → ሰ, ዐ → አ, ፀ → ጸ)"""
+
+
+class Vocab(Section):
+    base: str | None = None
+    """tokenizer that is to learn the language: file, folder, hub id or <system>=<any of these>; null = notebook 01 trains
+    a small English one"""
+    candidates: list[str] = []
+    """further tokenizers compared in the preflight, written like `base`"""
+    kind: Literal["bpe", "sentencepiece-bpe", "sentencepiece-unigram", "characters"] = "bpe"
+    """how a tokenizer is trained when `base` is null; a given base decides itself"""
+    size: Count = 500
+    """pieces learnt for the new language's own tokenizer; fewer when the corpus is small and `hard_limit` is off"""
+    hard_limit: bool = False
+    """SentencePiece: fail when `size` cannot be reached instead of taking what the corpus gives"""
+    byte_fallback: bool = False
+    """SentencePiece: spell unknown characters in bytes when a tokenizer is trained anew"""
+    split_digits: bool = True
+    """SentencePiece: every digit is a piece of its own"""
+    tag: str | None = None
+    """language tag added as one token, e.g. "[am]"; null = none"""
+    unknown_letters: Share = 0.0
+    """share of letters a tokenizer may read as unknown before preparation fails, naming them (0..1)"""
+
+
+class Lora(Section):
+    rank: Count = 16
+    """rank of the update of each layer"""
+    alpha: Positive = 32.0
+    """the update is scaled by alpha / rank"""
+    dropout: Share = 0.0
+    """dropout before each update (0..1)"""
+    targets: list[str] = []
+    """name endings of the layers, e.g. [q_proj, v_proj]; empty = every linear and Conv1D layer that is not a token table"""
+
+
+class Adapt(Section):
+    base: str | None = None
+    """checkpoint to start from: a run's folder, a checkpoint or exported folder, or, where the system has them, a published
+    checkpoint by hub id or folder; null = train from scratch"""
+    train_rows: Literal["new", "all"] = "new"
+    """rows of the token tables that learn: only the new ones (the base's cannot move by a bit), or all"""
+    freeze_until: int | None = Field(default=None, ge=0)
+    """the same said with an index: rows below it are frozen, those from it on learn; null = where the base's rows end"""
+    body: Literal["all", "lora", "none"] = "all"
+    """what learns beside the rows: the whole network, LoRA updates of its layers, or nothing"""
+    rows_first: int = Field(default=0, ge=0)
+    """steps in which only the new rows learn, before everything else that learns begins (steps)"""
+    rows_lr: Positive = 5.0
+    """learning rate of the new rows as a multiple of train.lr; they have no weight decay"""
+    init: Literal["mean", "pieces", "romanised"] = "romanised"
+    """how new rows start: romanised = mean of the base's rows that spell the token, or else its romanisation; pieces = only
+    where the base can spell the token itself; mean = of all the base's rows, to which the others fall where they must"""
+    like: dict[str, str] = {}
+    """new token: base token whose row it starts from, e.g. {"ş": "s", "fr": "it"}; goes before `init`"""
+    noise: Annotated[float, Field(ge=0)] = 0.05
+    """noise on new rows, as a share of the standard deviation of the base's rows, so that no two are equal"""
+    lora: Lora = Lora()
+    """LoRA updates (body: lora)"""
+
+
+class Replay(Section):
+    lang: str | None = None
+    """params file of the base language(s) that must not be forgotten, e.g. en; null = no guard"""
+    ratio: Share = 0.15
+    """share of the training clips taken from it (0..1); 0 = only watched"""
+    source: Literal["espeak", "asterisk", "ljspeech", "common_voice", "custom", "hub"] | None = None
+    """corpus of the base language; null = as its params file says"""
+    path: str | None = None
+    """folder or file of that corpus; null = as its params file says"""
+    max_rise: Positive = 0.3
+    """rise of the base language's validation loss (sum of its terms) that trips the wire"""
+    tripwire: Literal["stop", "warn"] = "warn"
+    """what happens then"""
+
+
+class Data(Section):
+    frames: Count = 1800
+    """frames budget of one micro-batch, padding included (mel frames)"""
+    accumulate: Count = 1
+    """micro-batches per optimizer step"""
+    ram_gb: Positive = 2.0
+    """features are held in RAM while they fit in this budget, else read from the cache on disk (GB)"""
+    workers: int = Field(default=0, ge=0)
+    """loader processes; 0 = load in the training process, best when features fit in RAM"""
+
+
+class Acoustic(Section):
+    preset: Literal["unit", "tiny", "base"] = "tiny"
+    """network size: unit (tests), tiny (about 3.5 M parameters), base (about 25 M)"""
+    rate: Count = 16000
+    """waveform sample rate in and out (Hz)"""
+    hop: Count = 256
+    """hop between mel frames (samples)"""
+    window: Count = 1024
+    """STFT window and FFT length (samples)"""
+    mels: Count = 80
+    """mel bands"""
+    dropout: Share = 0.15
+    """dropout in encoder, duration predictor and decoder (0..1)"""
+    griffin_lim: Count = 60
+    """Griffin-Lim iterations when listening"""
+
+
+class Train(Section):
+    steps: Count = 2000
+    """optimizer steps when `minutes` is null"""
+    lr: Positive = 1.0e-3
+    """peak learning rate"""
+    warmup: int = Field(default=100, ge=0)
+    """linear warm-up (steps); the rate then falls on a cosine"""
+    final_lr: Share = 0.02
+    """share of the peak rate at the end of the cosine (0..1)"""
+    betas: Annotated[tuple[Share, Share], Field(strict=False)] = (0.9, 0.98)
+    """AdamW's betas"""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """AdamW's weight decay, on matrices only"""
+    clip_norm: Positive = 1.0
+    """gradient norm is clipped to this"""
+    ema: Share = 0.0
+    """decay of the exponential moving average of the weights used to listen and export; 0 = none"""
+    evaluate_every: Count = 500
+    """validation, fixed sentences and `best` every so many steps"""
+    checkpoint_every: Count = 500
+    """periodic checkpoint every so many steps"""
+    keep: Count = 2
+    """periodic checkpoints kept; best and latest are always kept"""
+    patience: int | None = Field(default=None, ge=1)
+    """stop after so many evaluations without a better validation loss; null = never"""
+    log_every: Count = 10
+    """history row every so many steps"""
+    max_skips: int = Field(default=3, ge=0)
+    """consecutive steps with a non-finite loss or gradient that are skipped before the run stops"""
+
+
+class Synthesis(Section):
+    sentences: list[str] = []
+    """fixed sentences spoken at every evaluation; empty = the first three of the test split"""
+    speaking_rate: Positive = 1.0
+    """speed of synthesized speech: 1.25 is a quarter faster"""
+
+
+class Params(Section):
+    lang: Annotated[str, Field(min_length=2)] = "am"
+    """language: the name of a file in params/, used for its normaliser, its voice and its outputs (ISO 639 code)"""
+    languages: list[str] = []
+    """languages read from the corpus when there is more than one (ISO 639 codes); empty = only `lang`"""
+    system: Literal["acoustic"] = "acoustic"
+    """which text-to-speech system is trained"""
+    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
+    """name of the run: its files are in outputs/<lang>/<system>/<run>/; null = the next number to train, the last run to
+    listen to"""
+    minutes: Positive | None = None
+    """time budget of training, evaluation and saving together (minutes); null = train.steps decides"""
+    resume: bool = False
+    """continue the run's latest checkpoint"""
+    seed: int = Field(default=1, ge=0)
+    """seed of initial weights, data order, dropout and synthesis"""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """where to train; auto = cuda, else mps, else cpu"""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """arithmetic of the training step"""
+    threads: Count | None = None
+    """CPU threads; null = all cores this process may use"""
+    tracking: Literal["online", "offline", "disabled"] = "offline"
+    """Weights & Biases; online needs WANDB_API_KEY, without one it becomes offline; history.jsonl is always written"""
+    corpus: Corpus = Corpus()
+    """where the speech comes from"""
+    doctor: Doctor = Doctor()
+    """limits of the corpus doctor"""
+    text: Text = Text()
+    """how text becomes units"""
+    vocab: Vocab = Vocab()
+    """how a tokenizer learns a new language"""
+    adapt: Adapt = Adapt()
+    """how a trained model learns a new language"""
+    replay: Replay = Replay()
+    """what keeps the base language from being forgotten"""
+    data: Data = Data()
+    """how examples become batches"""
+    acoustic: Acoustic = Acoustic()
+    """the acoustic system's features and network"""
+    train: Train = Train()
+    """optimisation"""
+    synthesis: Synthesis = Synthesis()
+    """what is spoken while listening"""
+
+    @property
+    def langs(self) -> list[str]:
+        return self.languages or [self.lang]
+
+    def __str__(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{self}</pre>"
