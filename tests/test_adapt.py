@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from training import assert_same
 
-from ttslib import adapt, params, pipeline
+from ttslib import adapt, params, pipeline, vocab
 from ttslib.adapt import lora, tables
 from ttslib.adapt.rows import AdaptError, RowMap, read, write
 from ttslib.checkpoint import CheckpointError
@@ -368,6 +368,20 @@ def test_a_vocabulary_that_lost_tokens_is_refused(base, spoken):
     less = system_class("acoustic").fresh(p, spoken.split("train")[:1])
     with pytest.raises(AdaptError, match="of the base's tokens are not in the new vocabulary"):
         adapt.row_maps(old, less)
+
+
+def test_special_tokens_are_matched_by_role(base, spoken, tmp_path):
+    """From characters (<s>, </s>, a space) to a tokenizer file ([START], [STOP], [SPACE]): the same rows."""
+    lines = [row.text for row in spoken.rows]
+    made = vocab.train(lines, "qaa", "bpe", 60)
+    overrides = ["text.units=tokenizer", f"text.tokenizer={made.save(tmp_path)}"]
+    new, old = grown(base, spoken, *overrides)[0], pipeline.load(base)
+    names, rows = symbols(new), new.net.encoder.embedding.weight.detach()
+    for theirs, ours in {"[START]": "<s>", "[STOP]": "</s>", "[SPACE]": " ", "a": "a"}.items():
+        before = old.net.encoder.embedding.weight[symbols(old).index(ours)]
+        assert rows[names.index(theirs)].equal(before), theirs
+    new.net.eval()
+    assert new.mel("bado deno.").isfinite().all()
 
 
 def test_recipes_fall_to_the_simpler_and_say_so():

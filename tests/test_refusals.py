@@ -37,7 +37,7 @@ def test_only_an_existing_run_is_resumed(prepared):
     [
         ("acoustic.dropout=0.2", "dropout: the checkpoint has 0.15, this run 0.2"),
         ("acoustic.preset=tiny", 'preset: the checkpoint has "unit", this run "tiny"'),
-        ("text.units=phonemes", """tokenizer: kind: the checkpoint has "characters", this run "phonemes"; symbols: """),
+        ("text.units=phonemes", """tokenizer: kind: the checkpoint has "characters", this run "phonemes"; sha256: """),
         ("data.frames=500", "data.frames: the checkpoint has 400, this run 500"),
         ("data.accumulate=2", "data.accumulate: the checkpoint has 1, this run 2"),
         ("seed=2", "seed: the checkpoint has 1, this run 2"),

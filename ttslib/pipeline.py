@@ -93,6 +93,9 @@ def beginning(p: Params, rows: Sequence[Row]):
     if p.adapt.base is None:
         return system_class(p.system).fresh(p, rows)
     system = adapt.extend(base(p), p, rows)
+    asked, taken = (getattr(some, p.system).model_dump() for some in (p, system.p))
+    if differing := [f"{p.system}.{k}={taken[k]} (asked: {asked[k]})" for k in asked if asked[k] != taken[k]]:
+        print(f"adapt.base decides: {', '.join(differing)}", file=sys.stderr)
     adapt.freeze(system, p.adapt)
     return system
 

@@ -148,7 +148,10 @@ def agreed(value, engine: Accelerator):
 
 def fingerprint(system, p: Params, engine: Accelerator, guard: Mapping[str, Features]) -> dict:
     """What must be the same for a resumed run to be the same run."""
-    keep = {"system": p.system, "tokenizer": system.tokenizer.state(), "seed": p.seed, "precision": p.precision}
+    reads = {k: v for k, v in system.tokenizer.state().items() if k not in ("symbols", "data")}
+    keep = {"system": p.system, "tokenizer": reads | {"sha256": system.tokenizer.digest}}
+    keep |= {"vocabularies": {name: list(names) for name, names in system.vocabularies.items()}}
+    keep |= {"seed": p.seed, "precision": p.precision}
     keep |= {"data.frames": p.data.frames, "data.accumulate": p.data.accumulate, "processes": engine.num_processes}
     if system.adaptation:  # what was started from, and which rows could learn
         keep |= {"base": system.adaptation["base"], "adapt": p.adapt.model_dump(mode="json", exclude={"base"})}

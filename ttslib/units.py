@@ -42,6 +42,12 @@ class Units:
         versions = {lang: texts.version(lang) for lang in sorted({lang for _, lang in lines})}
         return cls(kind, (PAD, START, END, *found), homophones, versions)
 
+    @property
+    def roles(self) -> dict[str, str]:
+        """Names of the special symbols by what they do, as tokenizer files have them."""
+        roles = {"pad": PAD, "start": START, "end": END, "space": " "}
+        return {role: name for role, name in roles.items() if name in self.ids}
+
     def extended(self, lines: Iterable[tuple[str, str]], homophones: bool = False) -> "Units":
         """This vocabulary, every id unchanged, with the units that further `(normalised text, language)` lines need."""
         more = Units.fit(lines, self.kind, homophones)

@@ -58,17 +58,18 @@ def extend(base, p: Params, rows: Sequence):
 
 
 def row_maps(base, grown) -> dict[str, RowMap]:
-    """The map of every vocabulary (text, speakers, languages, ...): spare rows by their name, all others by theirs."""
-    maps = {}
+    """The map of every vocabulary (text, speakers, languages, ...): special tokens by role, all others by name."""
+    old, new, maps = base.tokenizer.roles, grown.tokenizer.roles, {}
+    roles = {new[role]: old[role] for role in new if role in old and new[role] != old[role]}
     for name, table in grown.tables.items():
         names = base.tables[name].names if name in base.tables else base.vocabularies[table.vocabulary]
-        made = RowMap.between(names, table.names)
+        made = RowMap.between(names, table.names, roles if table.vocabulary == "text" else {})
         if maps.setdefault(table.vocabulary, made) != made:
             raise AdaptError(f"tables of one vocabulary disagree in their rows: {table.vocabulary} in {name}")
-        if made.dropped:
+        if lost := [token for token in made.dropped if token not in old.values()]:
             raise AdaptError(
-                f"{table.vocabulary}: {len(made.dropped)} of the base's tokens are not in the new vocabulary, among them "
-                f"{made.dropped[:5]}; merge the new language into the base's tokenizer (notebook 01)"
+                f"{table.vocabulary}: {len(lost)} of the base's tokens are not in the new vocabulary, among them "
+                f"{lost[:5]}; merge the new language into the base's tokenizer (notebook 01)"
             )
     return maps
 
@@ -99,6 +100,8 @@ def copy_all_but_tables(base, grown) -> None:
 
 def freeze(system, a: Adapt) -> None:
     """Decide what learns, in place: which rows of the tables, and all, none or LoRA updates of the rest."""
+    if a.freeze_until is not None and a.train_rows == "all":
+        raise AdaptError("adapt.freeze_until holds rows and adapt.train_rows=all lets them learn; give one of the two")
     body = [q for net in system.nets.values() for q in net.parameters()] if a.body != "all" else []
     for q in body:
         q.requires_grad_(False)

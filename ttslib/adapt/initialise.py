@@ -36,7 +36,7 @@ def recipes(rows: RowMap, init: str, like: Mapping[str, str] | None = None) -> l
             out.append(Recipe(name, "copy", (like[name],)))
         elif init in ("pieces", "romanised") and (spelt := spell(name, known)):
             out.append(Recipe(name, "pieces", spelt))
-        elif init == "romanised" and (spelt := spell(romanise(bare(name)), known)):
+        elif init == "romanised" and any(map(str.isalpha, name)) and (spelt := spell(romanise(bare(name)), known)):
             out.append(Recipe(name, "romanised", spelt))
         else:
             out.append(Recipe(name, "mean", rows.old))
