@@ -179,6 +179,16 @@ def test_a_byte_level_base_needs_no_letters():
     assert merged.tokenizer.ids("[am]ሰላም", "am")[0] == merged.report.tag_id
 
 
+def test_a_byte_level_base_without_all_bytes_gets_those_it_lacks():
+    engine = tokenizers.Tokenizer(models.BPE(unk_token="[UNK]"))
+    engine.pre_tokenizer, engine.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    base = hugging(engine, EN, special_tokens=["[UNK]"])
+    assert base.unknown(AM[0], "am")
+    merged = vocab.merge(base, AM, "am", EN, "en")
+    holds(base, merged.tokenizer, AM, "am", EN)
+    assert all(len(name) == 1 for name in merged.report.added) and merged.report.unknown_after == 0
+
+
 @pytest.mark.parametrize("kind", ["sentencepiece-bpe", "sentencepiece-unigram"])
 def test_byte_fallback_gains_pieces_for_a_new_script_only(kind):
     base = vocab.train(EN, "en", kind, 600, byte_fallback=True)
@@ -251,10 +261,10 @@ def test_a_plain_name_that_looks_like_the_tag_becomes_the_tag_with_its_id():
     assert merged.report.tag_id == piece.names.index("[am]") and merged.tokenizer.tag("am") == "[am]"
 
 
-def test_pieces_of_old_letters_are_refused(base, monkeypatch):
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "characters"])  # which have no pieces
+def test_pieces_of_old_letters_are_refused(kind, monkeypatch):
     """What others did: append the pieces and merges of a whole second tokenizer."""
-    if base.kind == "characters":
-        pytest.skip("characters have no pieces")
+    base = vocab.train(EN, "en", kind, 300)
     extended = type(base).extended
     pair = next(
         (a, b) for line in SOME for word in promise.words(base.tokens(base.fronted(line, "en"))) for a, b in pairwise(word)

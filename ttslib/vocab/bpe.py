@@ -119,6 +119,14 @@ class Bpe(Tokenizer):
         """Characters of a fronted text that no name spells: unknown ones and those spelt in bytes."""
         return "".join(t.surface for t in self.tokens(text) if self.lossy(t) or BYTE.fullmatch(t.piece))
 
+    def bytes_of(self, text: str) -> str:
+        """A fronted text in the letters that stand for bytes; one that its training never saw may have no name."""
+        engine = self.engine
+        text = engine.normalizer.normalize_str(text) if engine.normalizer else text
+        return (
+            "".join(word for word, _ in engine.pre_tokenizer.pre_tokenize_str(text)) if engine.pre_tokenizer else text
+        )
+
     def learn(self, segments: list[str], size: int) -> Own:
         """BPE of the segments, each one word: `entries` are (alphabet, merges)."""
         self.mergeable()

@@ -117,10 +117,10 @@ def merge(
 def missing(base: Tokenizer, texts: list[str]) -> tuple[set[str], set[str]]:
     """Characters the base cannot spell: those of scripts it does not have, and the others, which go in alone.
 
-    Bytes spell everything: such a base needs none of the others.
+    Bytes spell everything: such a base lacks at most the bytes that its own training never saw.
     """
     if base.bytes_level:
-        return set(), set()
+        return set(), {c for text in texts for c in base.bytes_of(text)} - {*base.names}
     absent = {c for text in texts for c in base.unspelt(text) if not c.isspace() or base.kind == "characters"}
     scripts = {script_of(c) for name in base.plain_names for c in name}
     fresh = {c for c in absent if script_of(c) and script_of(c) not in scripts}
