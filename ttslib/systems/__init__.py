@@ -17,7 +17,7 @@ tests/test_conformance.py holds every system to this.
 
 import importlib
 
-SYSTEMS = {"acoustic": "ttslib.systems.acoustic"}
+SYSTEMS = {"acoustic": "ttslib.systems.acoustic", "vits": "ttslib.systems.vits"}
 
 
 def system_class(name: str):
