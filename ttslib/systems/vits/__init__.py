@@ -21,6 +21,7 @@ from ttslib.dataset import BadClip, Example
 from ttslib.params import Params, ParamsError, validate
 from ttslib.sections import Vits
 from ttslib.systems.vits import configs, discriminator, features, letters, net, published
+from ttslib.systems.vits.resblocks import stock
 from ttslib.units import UnitsError
 from ttslib.vocab import restore
 from ttslib.vocab.characters import Characters
@@ -228,14 +229,15 @@ class System:
 
     def export(self, folder: str | Path) -> Path:
         """Write what Transformers' `VitsModel` and `VitsTokenizer` read, and beside it `system.json` and the
-        discriminator (`discriminator.safetensors`), with which `load` can also train on."""
-        folder, v = Path(folder), self.p.vits
-        config = VitsConfig.from_dict(self.config.to_dict())
-        config.noise_scale, config.noise_scale_duration = v.noise, v.noise_duration
-        weights = {k.removeprefix("vits."): w for k, w in adapt.plain(self.generator).items()}
+        discriminator (`discriminator.safetensors`), with which `load` can also train on. A decoder with Piper's blocks
+        is written in the wider form that says the same in stock ones; only the checkpoint keeps the small form."""
+        folder, v, plain = Path(folder), self.p.vits, net.build(VitsConfig.from_dict(self.config.to_dict()))
+        plain.load_state_dict({k.removeprefix("vits."): w for k, w in adapt.plain(self.generator).items()})
+        plain = stock(plain)
+        plain.config.noise_scale, plain.config.noise_scale_duration = v.noise, v.noise_duration
         text = (self.vocabularies, self.tokenizer, self.blanks, self.languages[0])
-        published.write(folder, config, weights, *text)
-        state = self.state()
+        published.write(folder, plain.config, plain.state_dict(), *text)
+        state = self.state() | {"config": plain.config.to_dict()}
         state["adaptation"] = state["adaptation"] and state["adaptation"] | {"lora": None}
         checkpoint.write_json(folder / "system.json", state)
         if self.discriminator is not None:
@@ -269,7 +271,7 @@ class System:
     def published(cls, source: str) -> "System":
         """A model of Transformers as it is: no discriminator, which no published one has, and nobody's params."""
         tokenizer, says = published.tokenizer(source)
-        vits, lang = published.model(source), published.language(says)
+        vits, lang = published.model(source), published.language(says, source)
         config = vits.config
         own = Vits(discriminator=False, noise=config.noise_scale, noise_duration=config.noise_scale_duration)
         p = Params(lang=lang, system="vits", vits=own.model_copy(update={"rate": config.sampling_rate}))

@@ -16,6 +16,7 @@ from transformers import VitsConfig, VitsModel
 
 from ttslib import alignment, losses
 from ttslib.systems.vits import features
+from ttslib.systems.vits.resblocks import with_blocks
 
 NOISE_FRAMES = 1024  # period of the noise used outside training
 
@@ -54,15 +55,14 @@ class Generator(nn.Module):
             z_p = z_p.float()
             durations = alignment.monotonic(likelihood(z_p, m_p, logs_p), frames, tokens)
             token = alignment.expand(durations, z_p.shape[2])[0][:, None].expand(-1, z_p.shape[1], -1)
-            terms = {"kl": losses.kl(z_p, logs_q, m_p.gather(2, token), logs_p.gather(2, token), heard)}
-            hidden = told.last_hidden_state.transpose(1, 2).float()
-            terms["duration"] = self.duration(hidden, durations, seen, voice)
+            kl = losses.kl(z_p, logs_q, m_p.gather(2, token), logs_p.gather(2, token), heard)
+            duration = self.duration(told.last_hidden_state.transpose(1, 2).float(), durations, seen, voice)
         start = self.start(frames)
         fake = self.vits.decoder(cut(z, start, self.segment), voice)
         with torch.autocast(text.device.type, enabled=False):
             target = self.mel(cut(batch["spec"], start, self.segment))
             made = self.mel(features.spectrogram(fake[:, 0], self.window, self.hop))
-            terms["mel"] = (made - target).abs().mean()
+            terms = {"mel": (made - target).abs().mean(), "kl": kl, "duration": duration}
         real = cut(batch["wav"][:, None], start * self.hop, self.segment * self.hop)
         return terms, {"durations": durations, "real": real, "fake": fake}
 
@@ -150,8 +150,8 @@ def duration_bound(sdp, hidden: Tensor, w: Tensor, mask: Tensor, noise: Tensor, 
 
 
 def build(config: VitsConfig) -> VitsModel:
-    """An untrained network of this shape, to be filled with weights."""
-    return VitsModel(config)
+    """An untrained network of this shape, to be filled with weights; `config.resblock` "2" gives it Piper's blocks."""
+    return with_blocks(VitsModel(config))
 
 
 def fresh(config: VitsConfig) -> VitsModel:

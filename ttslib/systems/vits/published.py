@@ -1,6 +1,7 @@
 """Transformers' files of VITS: a folder or hub repository in, a folder that stock Transformers speaks from out."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,9 +47,11 @@ def model(source: str) -> VitsModel:
     return found
 
 
-def language(says: dict) -> str:
-    """The language code a tokenizer_config.json names, as this library writes it; `und` where it names none."""
-    code = str(says.get("language") or "und").partition("-")[0]
+def language(says: dict, source: str) -> str:
+    """The language a tokenizer_config.json names, or the name of an MMS repository, as this library writes it (`ku`);
+    `und` where neither does."""
+    named = re.search(r"mms-tts-([a-z]{3})", source)
+    code = str(says.get("language") or (named[1] if named else "und")).partition("-")[0]
     return LANGS.get(code, code)
 
 
