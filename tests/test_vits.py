@@ -18,6 +18,7 @@ from ttslib.params import ParamsError
 from ttslib.systems.vits import System, configs, features, letters, net
 from ttslib.systems.vits.discriminator import Conv, Discriminator, load_original
 from ttslib.text.romanise import romanizer
+from ttslib.train import TrainError, fit
 from ttslib.units import UnitsError
 
 TEXT = "bado kemi talu"
@@ -169,6 +170,13 @@ def test_segments_are_cut_at_the_same_place_in_wave_and_spectrum(vits):
     assert torch.allclose(inner, net.cut(examples["spec"], start, 32)[..., 2:-2], atol=1e-4)
 
 
+def test_two_parts_over_several_processes_take_one_micro_batch(vits):
+    engine = SimpleNamespace(num_processes=2)
+    p = params.load("qaa", {"system": "vits", "data.accumulate": 2})
+    with pytest.raises(TrainError, match=r"data\.accumulate=2 with 2 processes"):
+        fit(vits, None, None, p, None, None, engine=engine)
+
+
 def test_durations_sum_to_the_frames_and_terms_are_named(vits):
     examples = batch(vits)
     terms, seen = vits.generator(examples)
@@ -177,6 +185,21 @@ def test_durations_sum_to_the_frames_and_terms_are_named(vits):
     names = [list(t) for t in vits.losses(examples)]
     assert names == [["discriminator"], ["mel", "kl", "duration", "adversarial", "feature_matching"]]
     assert set(terms) == {"mel", "kl", "duration"}
+    vits.generator.eval()
+    assert [*vits.losses(examples)][-1].keys() == {*names[1], "prior_mel"}, "what cannot speak must not look good"
+
+
+@torch.no_grad()
+def test_the_prior_path_is_text_flow_and_decoder_at_the_recordings_timing(vits):
+    model, examples = vits.generator.vits.eval(), dataset.collate([vits.encode(row(), wave(44))])
+    vits.generator.eval()
+    seen = vits.align(examples)
+    told = model.text_encoder(examples["text"], torch.ones(1, examples["text"].shape[1], 1))
+    means = told.prior_means[0].repeat_interleave(seen["durations"][0], 0).T[None]
+    wav = model.decoder(model.flow(means, torch.ones(1, 1, 44), reverse=True))
+    by_hand = features.log_mel(features.spectrogram(wav[:, 0], 1024, 256), 16000)
+    assert torch.allclose(seen["mel"], by_hand, atol=1e-3)
+    assert seen["recording"].equal(features.log_mel(examples["spec"], 16000))
 
 
 def test_a_weight_scales_its_term():
@@ -418,7 +441,7 @@ def test_training_resumes_to_the_same_bits(prepared):
 
 def test_a_published_voice_is_adapted_by_the_same_loop(mms, prepared):
     """All of it learns, or with `adapt.body=lora` a few updates and the new rows; the discriminator starts fresh."""
-    few = {"system": "vits", "train.steps": 1, "data.frames": 200, "adapt.base": str(mms)}
+    few = {"system": "vits", "train.steps": 1, "data.frames": 200, "adapt.base": str(mms), "adapt.init": "mean"}
     quiet = {"tracking": "disabled", "device": "cpu", "threads": 1}
     for name, more in (("all", {}), ("lora", {"adapt.body": "lora", "vits.discriminator": False})):
         done = pipeline.train(params.load("qaa", few | more, run=name, **quiet))

@@ -11,17 +11,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import VitsConfig, VitsModel
 
-from ttslib import adapt, checkpoint, losses
+from ttslib import adapt, losses
 from ttslib.dataset import BadClip, Example
 from ttslib.params import Params, ParamsError, validate
-from ttslib.sections import Vits
-from ttslib.systems.vits import configs, discriminator, features, letters, net, published
-from ttslib.systems.vits.resblocks import stock
+from ttslib.systems.vits import configs, discriminator, features, letters, net, storage
 from ttslib.units import UnitsError
 from ttslib.vocab import restore
 from ttslib.vocab.characters import Characters
@@ -152,7 +148,8 @@ class System:
         """Nothing: VITS reads magnitudes as they are."""
 
     def losses(self, batch: Example) -> Iterator[dict[str, Tensor]]:
-        """`discriminator`; then mel, kl, duration, adversarial and feature_matching, each times its weight.
+        """`discriminator`; then mel, kl, duration, adversarial and feature_matching, each times its weight, and outside
+        training `prior_mel`.
 
         The generator runs once; its speech is judged again after the discriminator's step.
         """
@@ -163,7 +160,13 @@ class System:
             halves = zip(*(s.chunk(2) for s in scores), strict=True)
             yield {"discriminator": losses.least_squares_discriminator(*map(list, halves))}
             terms = terms | self.judged(real, fake)
-        yield {name: getattr(self.p.vits, name) * value for name, value in terms.items()}
+        weights = self.p.vits.model_dump() | {"prior_mel": self.p.vits.mel}
+        yield {name: weights[name] * value for name, value in terms.items()}
+
+    @torch.no_grad()
+    def align(self, batch: Example) -> dict[str, Tensor]:
+        """What the model hears in a batch: durations `(b, ids)`, mels of the recording and of the text at its timing."""
+        return self.generator.align(batch)
 
     def judged(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """What the discriminator thinks of `fake`, without gradients for its own weights: a third of its arithmetic."""
@@ -228,21 +231,8 @@ class System:
         return made
 
     def export(self, folder: str | Path) -> Path:
-        """Write what Transformers' `VitsModel` and `VitsTokenizer` read, and beside it `system.json` and the
-        discriminator (`discriminator.safetensors`), with which `load` can also train on. A decoder with Piper's blocks
-        is written in the wider form that says the same in stock ones; only the checkpoint keeps the small form."""
-        folder, v, plain = Path(folder), self.p.vits, net.build(VitsConfig.from_dict(self.config.to_dict()))
-        plain.load_state_dict({k.removeprefix("vits."): w for k, w in adapt.plain(self.generator).items()})
-        plain = stock(plain)
-        plain.config.noise_scale, plain.config.noise_scale_duration = v.noise, v.noise_duration
-        text = (self.vocabularies, self.tokenizer, self.blanks, self.languages[0])
-        published.write(folder, plain.config, plain.state_dict(), *text)
-        state = self.state() | {"config": plain.config.to_dict()}
-        state["adaptation"] = state["adaptation"] and state["adaptation"] | {"lora": None}
-        checkpoint.write_json(folder / "system.json", state)
-        if self.discriminator is not None:
-            checkpoint.write_weights(folder / DISCRIMINATOR, adapt.plain(self.discriminator), {})
-        return folder
+        """See `storage.export`: what Transformers speaks from, and `load` trains on from."""
+        return storage.export(self, Path(folder))
 
     @classmethod
     def load(cls, source: str | Path) -> "System":
@@ -251,47 +241,8 @@ class System:
         Raises `CheckpointError` for damaged folders, weights of another vocabulary and models that read phonemes,
         `VocabError` where there is no tokenizer or the hub cannot be reached.
         """
-        if not (Path(source) / "system.json").is_file():
-            return cls.published(str(source))
-        folder = Path(source)
-        weights, state = checkpoint.trained(folder)
-        system = cls.restore(state)
-        checkpoint.same_vocabulary(folder, system.vocabularies)
-        if not any(name.startswith("generator.") for name in weights):  # an export
-            weights = {f"generator.vits.{k}": v for k, v in weights.items()}
-            if system.discriminator is not None:
-                weights |= {f"discriminator.{k}": v for k, v in second(folder / DISCRIMINATOR).items()}
-        for name, module in system.nets.items():
-            own = {k.removeprefix(f"{name}."): v for k, v in weights.items() if k.startswith(f"{name}.")}
-            adapt.load_plain(name, module, own, system.adaptation)
-            module.eval()
-        return system
-
-    @classmethod
-    def published(cls, source: str) -> "System":
-        """A model of Transformers as it is: no discriminator, which no published one has, and nobody's params."""
-        tokenizer, says = published.tokenizer(source)
-        vits, lang = published.model(source), published.language(says, source)
-        config = vits.config
-        own = Vits(discriminator=False, noise=config.noise_scale, noise_duration=config.noise_scale_duration)
-        p = Params(lang=lang, system="vits", vits=own.model_copy(update={"rate": config.sampling_rate}))
-        speakers = [str(i) for i in range(config.num_speakers)]
-        made = cls(p, vits, tokenizer.made_for(lang), speakers, [lang], says.get("add_blank", True))
-        made.generator.eval()
-        return made
-
-
-DISCRIMINATOR = "discriminator.safetensors"
-
-
-def second(file: Path) -> dict[str, Tensor]:
-    """The discriminator's weights of an export. Raises `CheckpointError`."""
-    try:
-        return load_file(file)
-    except (SafetensorError, FileNotFoundError) as error:
-        raise checkpoint.CheckpointError(
-            f"{file}: missing or damaged ({error}); it was exported with the voice"
-        ) from None
+        own = (Path(source) / "system.json").is_file()
+        return storage.load(cls, Path(source)) if own else storage.load_published(cls, str(source))
 
 
 def known(name: str | None, names: list[str], what: str) -> str:

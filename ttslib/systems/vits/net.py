@@ -8,6 +8,7 @@ Legend of shapes: b batch, n tokens, t spectrogram frames, c channels, s segment
 """
 
 import math
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from transformers import VitsConfig, VitsModel
 
 from ttslib import alignment, losses
 from ttslib.systems.vits import features
+from ttslib.systems.vits.pieces import cut, duration_bound, likelihood, within
 from ttslib.systems.vits.resblocks import with_blocks
 
 NOISE_FRAMES = 1024  # period of the noise used outside training
@@ -39,39 +41,67 @@ class Generator(nn.Module):
 
         `batch` has `text` (b, n), `spec` (b, bins, t), `wav` (b, t * hop), their `_len`, and `speaker` (b,). Seen are
         `durations` (b, n) in frames, and the waveforms `real` and `fake` (b, 1, s * hop) of one segment a clip. Outside
-        training the noise is fixed by place and the segment is the middle one: validations compare.
+        training the noise is fixed by place and the segment is the middle one, so that validations compare, and there is
+        `prior_mel`: the same segment spoken from the text alone, as `infer` will, at the recording's own timing.
         """
+        found, frames = self.latents(batch), batch["spec_len"]
+        with torch.autocast(found.z.device.type, enabled=False):
+            kl = losses.kl(found.z_p, found.logs_q, found.m_p, found.logs_p, found.heard)
+            duration = self.duration(found.hidden, found.durations, found.seen, found.voice)
+        start = self.start(frames)
+        fake = self.vits.decoder(cut(found.z, start, self.segment), found.voice)
+        target = self.mel(cut(batch["spec"], start, self.segment))
+        terms = {"mel": (self.mel_of(fake) - target).abs().mean(), "kl": kl, "duration": duration}
+        if not self.training:
+            prior = self.vits.flow(
+                found.m_p * found.heard[:, None], found.heard[:, None].float(), found.voice, reverse=True
+            )
+            spoken = self.vits.decoder(cut(prior, start, self.segment), found.voice)
+            terms["prior_mel"] = (self.mel_of(spoken) - target).abs().mean()
+        real = cut(batch["wav"][:, None], start * self.hop, self.segment * self.hop)
+        return terms, {"durations": found.durations, "real": real, "fake": fake}
+
+    def latents(self, batch: dict[str, Tensor]) -> SimpleNamespace:
+        """Posterior, flow, alignment and the prior `m_p`, `logs_p` (b, c, t) at each frame; fp32 where it must be."""
         text, tokens, frames = batch["text"], batch["text_len"], batch["spec_len"]
-        seen = within(tokens, text.shape[1])
-        heard = within(frames, batch["spec"].shape[2])
+        seen, heard = within(tokens, text.shape[1]), within(frames, batch["spec"].shape[2])
         mask, voice = heard[:, None].float(), self.voice(batch["speaker"])
         told = self.vits.text_encoder(text, seen[..., None].float(), seen.long())
         m_p, logs_p = (x.transpose(1, 2).float() for x in (told.prior_means, told.prior_log_variances))
         _, m_q, logs_q = self.vits.posterior_encoder(batch["spec"], mask, voice)
         m_q, logs_q = m_q.float(), logs_q.float()
         z = (m_q + self.noise(m_q) * logs_q.exp()) * mask
-        z_p = self.vits.flow(z, mask, voice)
+        z_p = self.vits.flow(z, mask, voice).float()
         with torch.autocast(text.device.type, enabled=False):
-            z_p = z_p.float()
             durations = alignment.monotonic(likelihood(z_p, m_p, logs_p), frames, tokens)
-            token = alignment.expand(durations, z_p.shape[2])[0][:, None].expand(-1, z_p.shape[1], -1)
-            kl = losses.kl(z_p, logs_q, m_p.gather(2, token), logs_p.gather(2, token), heard)
-            duration = self.duration(told.last_hidden_state.transpose(1, 2).float(), durations, seen, voice)
-        start = self.start(frames)
-        fake = self.vits.decoder(cut(z, start, self.segment), voice)
-        with torch.autocast(text.device.type, enabled=False):
-            target = self.mel(cut(batch["spec"], start, self.segment))
-            made = self.mel(features.spectrogram(fake[:, 0], self.window, self.hop))
-            terms = {"mel": (made - target).abs().mean(), "kl": kl, "duration": duration}
-        real = cut(batch["wav"][:, None], start * self.hop, self.segment * self.hop)
-        return terms, {"durations": durations, "real": real, "fake": fake}
+        token = alignment.expand(durations, z_p.shape[2])[0][:, None].expand(-1, z_p.shape[1], -1)
+        return SimpleNamespace(
+            z=z, z_p=z_p, logs_q=logs_q, m_p=m_p.gather(2, token), logs_p=logs_p.gather(2, token), durations=durations,
+            hidden=told.last_hidden_state.transpose(1, 2).float(), seen=seen, heard=heard, voice=voice,
+        )  # fmt: skip
+
+    def mel_of(self, wav: Tensor) -> Tensor:
+        """Log-mel of generated speech `(b, 1, samples)`, in fp32."""
+        with torch.autocast(wav.device.type, enabled=False):
+            return self.mel(features.spectrogram(wav[:, 0], self.window, self.hop))
+
+    @torch.no_grad()
+    def align(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`durations` (b, n) of a batch, the log-mel of its `recording` and the `mel` that the text alone speaks at that
+        timing (b, 80, t): what synthesis will sound like, unlike the reconstruction."""
+        found = self.latents(batch)
+        mask = found.heard[:, None].float()
+        prior = self.vits.flow(found.m_p * mask, mask, found.voice, reverse=True)
+        mel = self.mel_of(self.vits.decoder(prior * mask, found.voice))
+        return {"durations": found.durations, "mel": mel, "recording": self.mel(batch["spec"])}
 
     def voice(self, speaker: Tensor) -> Tensor | None:
         """Speaker embeddings `(b, c, 1)` of indices `(b,)`; None in a model of one voice."""
         return self.vits.embed_speaker(speaker)[..., None] if self.vits.config.num_speakers > 1 else None
 
     def mel(self, spec: Tensor) -> Tensor:
-        return features.log_mel(spec, self.vits.config.sampling_rate)
+        with torch.autocast(spec.device.type, enabled=False):
+            return features.log_mel(spec, self.vits.config.sampling_rate)
 
     def noise(self, like: Tensor) -> Tensor:
         """Standard normal noise `(b, c, t)`; outside training the same for every clip, whatever is padded behind it."""
@@ -101,52 +131,6 @@ class Generator(nn.Module):
     def infer(self, ids: Tensor, speaker: int | None, rate: float) -> Tensor:
         """Waveform `(samples,)` of ids `(1, n)` by `VitsModel`'s own path, at its noise scales; torch's RNG decides."""
         return self.vits(input_ids=ids, speaker_id=speaker, speaking_rate=rate).waveform[0]
-
-
-def within(lengths: Tensor, longest: int) -> Tensor:
-    """`(b, longest)`: True where there is no padding."""
-    return torch.arange(longest, device=lengths.device) < lengths[:, None]
-
-
-def cut(x: Tensor, start: Tensor, size: int) -> Tensor:
-    """From `(b, c, t)` the `(b, c, size)` that begins at each item's own `start`."""
-    place = start[:, None] + torch.arange(size, device=x.device)
-    return x.gather(2, place[:, None].expand(-1, x.shape[1], -1))
-
-
-@torch.no_grad()
-def likelihood(z_p: Tensor, m_p: Tensor, logs_p: Tensor) -> Tensor:
-    """Log-likelihood `(b, t, n)` of each frame under each token's N(m_p, exp(logs_p)), the square multiplied out."""
-    precision, frames = torch.exp(-2 * logs_p), z_p.transpose(1, 2)
-    of_token = (-0.5 * math.log(2 * math.pi) - logs_p - 0.5 * m_p.square() * precision).sum(1, keepdim=True)
-    return of_token - 0.5 * frames.square() @ precision + frames @ (m_p * precision)
-
-
-def duration_bound(sdp, hidden: Tensor, w: Tensor, mask: Tensor, noise: Tensor, voice: Tensor | None) -> Tensor:
-    """Variational bound of -log p(w | text) `(b,)` by the stochastic duration predictor's layers (VITS, sec. 2.2.2).
-
-    `w` are frames per token and `mask` `(b, 1, n)`, `noise` `(b, 2, n)` is N(0, 1). Written out, since Transformers' own
-    draws its noise inside: u dequantises the whole numbers w, v augments them. The text is detached, as in the paper.
-    """
-    x = sdp.conv_pre(hidden.detach())
-    if voice is not None:
-        x = x + sdp.cond(voice.detach())
-    x = sdp.conv_proj(sdp.conv_dds(x, mask)) * mask
-    y = sdp.post_conv_proj(sdp.post_conv_dds(sdp.post_conv_pre(w), mask)) * mask
-    noise = noise * mask
-    gaussian = 0.5 * ((math.log(2 * math.pi) + noise.square()) * mask).sum((1, 2))
-    latents, log_q = noise, -gaussian
-    for flow in sdp.post_flows:
-        latents, change = flow(latents, mask, global_conditioning=x + y)
-        latents, log_q = latents.flip(1), log_q - change
-    u, v = latents.split(1, 1)
-    log_q = log_q - ((nn.functional.logsigmoid(u) + nn.functional.logsigmoid(-u)) * mask).sum((1, 2))
-    log_w = ((w - u.sigmoid()) * mask).clamp(min=1e-5).log() * mask
-    latents, log_p = torch.cat([log_w, v], 1), -log_w.sum((1, 2))
-    for flow in sdp.flows:
-        latents, change = flow(latents, mask, global_conditioning=x)
-        latents, log_p = latents.flip(1), log_p + change
-    return 0.5 * ((math.log(2 * math.pi) + latents.square()) * mask).sum((1, 2)) - log_p + log_q
 
 
 def build(config: VitsConfig) -> VitsModel:
