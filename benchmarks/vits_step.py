@@ -5,7 +5,8 @@
 
 The plain step is the order of the public trainers (jaywalnut310/vits train.py): the discriminator hears real and generated
 speech in two calls, and both again, with gradients for its own weights, in the generator's turn. Both steps have the same
-networks, batch and optimizers and take turns, so that a busy machine slows both alike. Medians over `--steps`.
+networks, batch and optimizers and take turns. Medians over `--steps`. On a machine that others use the wall clock means
+nothing (the same step took 6 and 10 s): `--threads 1 --cpu-seconds` does.
 """
 
 import argparse
@@ -24,13 +25,14 @@ from ttslib.systems.vits import System, features
 class Clock:
     """Seconds by stage; on a GPU every reading waits for what was queued before it."""
 
-    def __init__(self, device: torch.device):
+    def __init__(self, device: torch.device, cpu_seconds: bool = False):
         self.device, self.seconds = device, defaultdict(list)
+        self.read = time.process_time if cpu_seconds else time.perf_counter
 
     def now(self) -> float:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter()
+        return self.read()
 
     @contextmanager
     def of(self, stage: str):
@@ -102,11 +104,14 @@ def main() -> None:
     options.add_argument("--device", default="cpu")
     options.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     options.add_argument("--discriminator", action=argparse.BooleanOptionalAction, default=True)
+    options.add_argument(
+        "--cpu-seconds", action="store_true", help="of this process, not the wall's: for a busy machine"
+    )
     o = options.parse_args()
     torch.set_num_threads(o.threads)
     device = torch.device(o.device)
     system, batch = prepared(o)
-    batch, clock = dataset.to_device(batch, device), Clock(device)
+    batch, clock = dataset.to_device(batch, device), Clock(device, o.cpu_seconds)
     for module in system.nets.values():
         module.to(device).train()
     optimizers = {
