@@ -401,3 +401,11 @@ def test_recipes_fall_to_the_simpler_and_say_so():
 def test_ethiopic_is_spelt_as_it_is_read():
     assert romanise("ሰላም አዲስ ሀገር ጽሑፍ እኔ ቋንቋ ወንዝ ሸማ ቸር") == "selam adis hager tshuf ine qwanqwa wenz shema cher"
     assert romanise("Ñandú шар") == "nandu shar"
+
+
+def test_another_normaliser_than_in_training_is_said(base, monkeypatch, capsys):
+    pipeline.load(base)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("ttslib.text.qaa.VERSION", "qaa-99")
+    pipeline.load(base)
+    assert "trained on text of normaliser qaa-1, which is now qaa-99" in capsys.readouterr().err
