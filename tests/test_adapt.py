@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -382,6 +383,19 @@ def test_special_tokens_are_matched_by_role(base, spoken, tmp_path):
         assert rows[names.index(theirs)].equal(before), theirs
     new.net.eval()
     assert new.mel("bado deno.").isfinite().all()
+
+
+def test_a_named_copy_belongs_to_its_own_vocabulary(base, spoken):
+    """A language starts as another language, though no letter has that name; a name that nothing new has is a mistake."""
+    rows = [*spoken.split("train"), replace(spoken.rows[0], lang="am")]
+    p = params.load("qaa", {"adapt.like": {"g": "k", "am": "qaa"}, "adapt.noise": 0.0}, device="cpu", threads=1)
+    new = adapt.extend(pipeline.load(base), p, rows)
+    assert new.adaptation["recipes"]["language"] == [["am", "copy", ["qaa"]]]
+    table, names = new.net.encoder.embedding.weight, symbols(new)
+    assert table[names.index("g")].equal(table[names.index("k")])
+    wrong = params.load("qaa", {"adapt.like": {"zz": "k"}}, device="cpu", threads=1)
+    with pytest.raises(AdaptError, match=r"adapt.like: there is no new row for 'zz'"):
+        adapt.extend(pipeline.load(base), wrong, rows)
 
 
 def test_recipes_fall_to_the_simpler_and_say_so():
