@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -384,6 +385,19 @@ def test_special_tokens_are_matched_by_role(base, spoken, tmp_path):
     assert new.mel("bado deno.").isfinite().all()
 
 
+def test_a_named_copy_belongs_to_its_own_vocabulary(base, spoken):
+    """A language starts as another language, though no letter has that name; a name that nothing new has is a mistake."""
+    rows = [*spoken.split("train"), replace(spoken.rows[0], lang="am")]
+    p = params.load("qaa", {"adapt.like": {"g": "k", "am": "qaa"}, "adapt.noise": 0.0}, device="cpu", threads=1)
+    new = adapt.extend(pipeline.load(base), p, rows)
+    assert new.adaptation["recipes"]["language"] == [["am", "copy", ["qaa"]]]
+    table, names = new.net.encoder.embedding.weight, symbols(new)
+    assert table[names.index("g")].equal(table[names.index("k")])
+    wrong = params.load("qaa", {"adapt.like": {"zz": "k"}}, device="cpu", threads=1)
+    with pytest.raises(AdaptError, match=r"adapt.like: there is no new row for 'zz'"):
+        adapt.extend(pipeline.load(base), wrong, rows)
+
+
 def test_recipes_fall_to_the_simpler_and_say_so():
     old = ["<pad>", "s", "e", "l", "a", "m", "sh", "T"]
     m = RowMap.between(old, [*old, "ş", "▁shal", "ሰ", "ላም", "ж", "t", "።"])
@@ -401,3 +415,11 @@ def test_recipes_fall_to_the_simpler_and_say_so():
 def test_ethiopic_is_spelt_as_it_is_read():
     assert romanise("ሰላም አዲስ ሀገር ጽሑፍ እኔ ቋንቋ ወንዝ ሸማ ቸር") == "selam adis hager tshuf ine qwanqwa wenz shema cher"
     assert romanise("Ñandú шар") == "nandu shar"
+
+
+def test_another_normaliser_than_in_training_is_said(base, monkeypatch, capsys):
+    pipeline.load(base)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("ttslib.text.qaa.VERSION", "qaa-99")
+    pipeline.load(base)
+    assert "trained on text of normaliser qaa-1, which is now qaa-99" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ttslib import adapt, audio, checkpoint, dataset, forgetting, manifest, runs, session, show
 from ttslib import evaluate as scores
+from ttslib import text as normalisers
 from ttslib.manifest import Manifest, Row
 from ttslib.params import Params
 from ttslib.systems import system_class
@@ -131,7 +132,12 @@ def load(folder: str | Path):
     if (Path(folder) / "checksums.json").is_file():
         checkpoint.verify(Path(folder))
     state = checkpoint.read_json(Path(folder) / "system.json")
-    return system_class(state["system"]).load(folder)
+    system = system_class(state["system"]).load(folder)
+    for lang, trained in system.tokenizer.versions.items():
+        if (here := normalisers.version(lang)) != trained:
+            print(f"{folder}: trained on text of normaliser {trained}, which is now {here}: numerals and "
+                  "abbreviations may be spoken otherwise than it learnt", file=sys.stderr)  # fmt: skip
+    return system
 
 
 def held_out(found: Manifest, count: int | None = None) -> list[Row]:

@@ -37,6 +37,9 @@ def extend(base, p: Params, rows: Sequence):
     maps = row_maps(base, grown)
     copy_all_but_tables(base, grown)
     generator = torch.Generator().manual_seed(p.seed)
+    new = {m.new[i] for m in maps.values() for i in m.added}
+    if idle := sorted(set(p.adapt.like) - new):
+        raise AdaptError(f"adapt.like: there is no new row for {', '.join(map(repr, idle))}")
     made = {vocabulary: recipes(m, p.adapt.init, p.adapt.like) for vocabulary, m in maps.items()}
     for name, table in grown.tables.items():
         old, m = base.tables.get(name), maps[table.vocabulary]

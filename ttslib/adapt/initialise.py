@@ -27,7 +27,8 @@ def recipes(rows: RowMap, init: str, like: Mapping[str, str] | None = None) -> l
 
     Raises `AdaptError` when `like` names a base token that does not exist.
     """
-    known, like = set(rows.old), dict(like or {})
+    added = {rows.new[i] for i in rows.added}
+    known, like = set(rows.old), {name: base for name, base in (like or {}).items() if name in added}
     if wrong := sorted(base for base in like.values() if base not in known):
         raise AdaptError(f"adapt.like: the base has no row for {', '.join(map(repr, wrong))}")
     out = []
