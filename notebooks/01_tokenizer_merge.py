@@ -50,7 +50,7 @@ show.table([{"system": row["system"], "at hand": row["reason"] or row["where"]} 
 # longer sequences, slower speech and sooner the model's limit.
 
 # %%
-checked = extension.checked(p, found, base)
+checked = extension.checked(p, found, base, published)
 show.table(extension.verdicts(checked))
 
 # %% [markdown]

@@ -123,8 +123,8 @@ def load(path: Path) -> tuple[dict[str, torch.Tensor], dict, dict]:
     return load_file(path / "model.safetensors"), system, state
 
 
-def verify(path: Path) -> None:
-    """Raise `CheckpointError` naming the first file that is missing or differs from its checksum."""
+def verify(path: Path, only: str | None = None) -> None:
+    """Raise `CheckpointError` naming the first file (or `only` this one) that is missing or differs from its checksum."""
     listing = path / "checksums.json"
     if not listing.is_file():
         raise CheckpointError(f"{path}: no checksums.json; not a complete checkpoint")
@@ -133,6 +133,8 @@ def verify(path: Path) -> None:
     except ValueError as error:
         raise CheckpointError(f"{listing}: damaged: {error}") from None
     for name, expected in checksums.items():
+        if only not in (None, name):
+            continue
         if not (path / name).is_file():
             raise CheckpointError(f"{path / name}: missing")
         if sha256(path / name) != expected:

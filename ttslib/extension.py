@@ -56,12 +56,15 @@ def base_tokenizer(p: Params) -> Tokenizer:
     return made.made_for(BASE_LANG)
 
 
-def checked(p: Params, found: Manifest, base: Tokenizer | None = None, lang: str | None = None) -> list[dict]:
-    """The preflight of the base, the `vocab.candidates` and the published tokenizers at hand, on one language's texts."""
-    lang = lang or p.langs[0]
-    published = [row["where"] for row in vocab.at_hand(lang) if row["tokenizer"]]
+def checked(
+    p: Params, found: Manifest, base: Tokenizer | None = None, published: list[dict] | None = None
+) -> list[dict]:
+    """The preflight of the base, the `vocab.candidates` and the tokenizers of `published` (`vocab.at_hand`), on the texts
+    of the first language."""
+    published = vocab.at_hand(p.langs[0]) if published is None else published
     own = p.vocab.base or base or base_tokenizer(p)
-    return vocab.preflight(lines(found, lang), lang, [own, *p.vocab.candidates, *published])
+    candidates = [own, *p.vocab.candidates, *(row["where"] for row in published if row["tokenizer"])]
+    return vocab.preflight(lines(found, p.langs[0]), p.langs[0], candidates)
 
 
 def merged(p: Params, found: Manifest, base: Tokenizer | None = None) -> Merged:
@@ -183,7 +186,7 @@ def neighbours(grown: Grown, made: list[adapt.Recipe], p: Params, count: int = 1
         )
 
     pairs = zip(made[:count], random, table[m.added], strict=False)
-    return [{"new row": r.name, "random": nearest(blank), f"{p.adapt.init}": nearest(row)} for r, blank, row in pairs]
+    return [{"new row": r.name, "random": nearest(blank), p.adapt.init: nearest(row)} for r, blank, row in pairs]
 
 
 def identity(grown: Grown) -> list[dict]:

@@ -14,10 +14,11 @@ Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(ge=0)]
+Source = Literal["espeak", "asterisk", "ljspeech", "common_voice", "custom", "hub"]
 
 
 class Corpus(Section):
-    source: Literal["espeak", "asterisk", "ljspeech", "common_voice", "custom", "hub"] = "espeak"
+    source: Source = "espeak"
     """which reader: espeak (synthetic speech of the shipped sentences), asterisk (studio prompts: en fr es it ru),
     ljspeech (metadata.csv), common_voice (TSVs + clips), custom (audio + transcripts), hub (Hugging Face datasets)"""
     path: str | None = None
@@ -152,7 +153,7 @@ class Replay(Section):
     """params file of the base language(s) that must not be forgotten, e.g. en; null = no guard"""
     ratio: Share = 0.15
     """share of the training clips taken from it (0..1); 0 = only watched"""
-    source: Literal["espeak", "asterisk", "ljspeech", "common_voice", "custom", "hub"] | None = None
+    source: Source | None = None
     """corpus of the base language; null = as its params file says"""
     path: str | None = None
     """folder or file of that corpus; null = as its params file says"""

@@ -70,7 +70,7 @@ class Units:
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(json.dumps(self.state(), sort_keys=True).encode()).hexdigest()
+        return sha256(self.state())
 
     def state(self) -> dict:
         """Plain JSON; `Units.restore` is its inverse."""
@@ -95,14 +95,32 @@ def split(text: str, lang: str, kind: str) -> list[str]:
     return list(espeak.phonemes(text, espeak.VOICES.get(lang, lang)))
 
 
+def compared(mine: Sequence[str], other: Sequence[str]) -> tuple[list[str], list[str], list[tuple[str, int, int]]]:
+    """Names only `mine` has, names only `other` has, and `(name, id in mine, id in other)` of those that moved."""
+    ids, theirs = ({name: i for i, name in enumerate(names)} for names in (mine, other))
+    gone, extra = [n for n in mine if n not in theirs], [n for n in other if n not in ids]
+    return gone, extra, [(n, i, theirs[n]) for n, i in ids.items() if theirs.get(n, i) != i]
+
+
 def difference(mine: Sequence[str], other: Sequence[str]) -> str:
     """What distinguishes two vocabularies, in words: sizes, names only one has, ids that moved."""
-    places = {name: i for i, name in enumerate(other)}
-    gone = [repr(name) for name in mine if name not in places]
-    extra = [repr(name) for name in sorted(set(other) - set(mine), key=places.get)]
-    moved = [f"{name!r} {i} → {places[name]}" for i, name in enumerate(mine) if places.get(name, i) != i]
+    gone, extra, moved = compared(mine, other)
     said = [f"{len(mine)} rows against {len(other)}"] if len(mine) != len(other) else []
-    for what, found in (("missing", gone), ("unknown", extra), ("moved", moved)):
-        if found:
-            said.append(f"{len(found)} {what}: {', '.join(found[:5])}{', …' if len(found) > 5 else ''}")
+    shown = {
+        "missing": map(repr, gone),
+        "unknown": map(repr, extra),
+        "moved": (f"{n!r} {i} → {j}" for n, i, j in moved),
+    }
+    for what, found in shown.items():
+        if found := list(found):
+            said.append(f"{len(found)} {what}: {examples(found)}")
     return "; ".join(said) or "none"
+
+
+def examples(some: Sequence[str], count: int = 5) -> str:
+    return ", ".join(some[:count]) + (", …" if len(some) > count else "")
+
+
+def sha256(content) -> str:
+    """SHA-256 of plain JSON."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

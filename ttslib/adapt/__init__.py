@@ -17,7 +17,7 @@ from torch import nn
 from ttslib.adapt import lora, tables
 from ttslib.adapt.initialise import Recipe, recipes, values
 from ttslib.adapt.rows import AdaptError, RowMap
-from ttslib.adapt.tables import Table, new_rows
+from ttslib.adapt.tables import Table, load, new_rows, weights
 from ttslib.params import Params
 from ttslib.sections import Adapt
 
@@ -107,9 +107,9 @@ def freeze(system, a: Adapt) -> None:
     """Decide what learns, in place: which rows of the tables, and all, none or LoRA updates of the rest."""
     if a.freeze_until is not None and a.train_rows == "all":
         raise AdaptError("adapt.freeze_until holds rows and adapt.train_rows=all lets them learn; give one of the two")
-    body = [q for net in system.nets.values() for q in net.parameters()] if a.body != "all" else []
-    for q in body:
-        q.requires_grad_(False)
+    if a.body != "all":
+        for net in system.nets.values():
+            net.requires_grad_(False)
     for table in system.tables.values():
         for tensor in table.tensors.values():
             tensor.requires_grad_(True)
@@ -138,23 +138,13 @@ def held(table: Table, adaptation: dict, a: Adapt) -> list[bool]:
     return [i < a.freeze_until for i in range(len(m.new))]
 
 
-def weights(net: nn.Module) -> dict[str, torch.Tensor]:
-    """What a checkpoint stores: tables folded into plain ones, LoRA updates beside the layers they belong to."""
-    return tables.weights(net)
-
-
 def plain(net: nn.Module) -> dict[str, torch.Tensor]:
     """What is exported: tables folded and LoRA updates merged, so that names and shapes are the published network's."""
-    return lora.merged(net, tables.weights(net)) if has_lora(net) else tables.weights(net)
+    return lora.merged(net, weights(net)) if has_lora(net) else weights(net)
 
 
 def has_lora(net: nn.Module) -> bool:
     return any(".lora_A." in name for name, _ in net.named_parameters())
-
-
-def load(net: nn.Module, state: dict[str, torch.Tensor]) -> None:
-    """Load what `weights` gave into a network that is split and updated in the same way."""
-    tables.load(net, state)
 
 
 def load_plain(name: str, net: nn.Module, state: dict[str, torch.Tensor], adaptation: dict | None) -> None:

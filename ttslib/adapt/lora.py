@@ -63,8 +63,8 @@ def merged(net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """
     state = dict(state)
     for name, layer in updated(net).items():
-        agree(name, layer)
         weight = (layer.get_base_layer().weight + layer.get_delta_weight("default")).detach()
+        agree(name, layer, weight)
         bias = state.get(f"{name}.base_layer.bias")
         state = {k: v for k, v in state.items() if not k.startswith(f"{name}.")}
         state[f"{name}.weight"] = weight
@@ -73,12 +73,12 @@ def merged(net: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def agree(name: str, layer: nn.Module) -> None:
+def agree(name: str, layer: nn.Module, weight: Tensor) -> None:
     base = layer.get_base_layer()
     probe = torch.randn(8, layer.in_features, generator=torch.Generator().manual_seed(0)).to(base.weight)
     quiet = copy.deepcopy(layer).eval()
     plain = copy.deepcopy(base).eval()
-    plain.weight.add_(layer.get_delta_weight("default"))
+    plain.weight.copy_(weight)
     expected, found = quiet(probe), plain(probe)
     if (difference := float((expected - found).abs().max() / expected.abs().max().clamp(min=1e-6))) > TOLERANCE:
         raise AdaptError(f"LoRA: {name}: merged and unmerged differ by {difference:.1e} of the output; not exported")

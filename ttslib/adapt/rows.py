@@ -1,12 +1,11 @@
 """Row maps: which row of a base table each row of a grown table comes from, by name and never by position."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ttslib.units import difference
+from ttslib.units import difference, sha256
 
 
 class AdaptError(ValueError):
@@ -63,7 +62,7 @@ class RowMap:
     def state(self) -> dict:
         """Plain JSON; `RowMap.restore` is its inverse. Unmoved rows are one number, new rows are null."""
         body = {"old": list(self.old), "new": list(self.new), "sources": list(self.sources)}
-        return body | {"digest": digest(body)}
+        return body | {"digest": sha256(body)}
 
     @classmethod
     def restore(cls, state: dict, where: str = "row map") -> "RowMap":
@@ -71,7 +70,7 @@ class RowMap:
         body = {name: state.get(name) for name in ("old", "new", "sources")}
         if missing := [name for name, value in body.items() if not isinstance(value, list)]:
             raise AdaptError(f"{where}: truncated: no {', '.join(missing)}")
-        if digest(body) != state.get("digest"):
+        if sha256(body) != state.get("digest"):
             raise AdaptError(f"{where}: its rows are not the ones its digest was written for: truncated or changed")
         return cls(*(tuple(body[name]) for name in ("old", "new", "sources")))
 
@@ -80,10 +79,6 @@ class RowMap:
         for names, mine, what in ((old, self.old, "base"), (new, self.new, "grown")):
             if names is not None and tuple(names) != mine:
                 raise AdaptError(f"this row map belongs to another {what} vocabulary: {difference(mine, names)}")
-
-
-def digest(content) -> str:
-    return hashlib.sha256(json.dumps(content, ensure_ascii=False, sort_keys=True).encode()).hexdigest()
 
 
 def write(path: str | Path, maps: Mapping[str, RowMap], tokenizers: Mapping[str, str]) -> Path:

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ttslib.adapt.rows import AdaptError
-from ttslib.units import difference
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,8 @@ def new_rows(net: nn.Module) -> list[nn.Parameter]:
 
 
 def weights(net: nn.Module) -> dict[str, Tensor]:
-    """The state dict with every split table folded into one plain tensor, under the names of the unsplit network."""
+    """What a checkpoint stores: the state dict with every split table folded into one plain tensor, under the names of
+    the unsplit network; LoRA updates stay beside the layers they belong to."""
     state = net.state_dict()
     for path, module, name, _ in splits(net):
         prefix = f"{path}.parametrizations.{name}."
@@ -113,7 +113,10 @@ def weights(net: nn.Module) -> dict[str, Tensor]:
 
 
 def load(net: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load what `weights` gave. Raises `AdaptError` when frozen rows in it are not those of `net`, bit for bit."""
+    """Load what `weights` gave into a network split and updated in the same way.
+
+    Raises `AdaptError` when frozen rows in it are not those of `net`, bit for bit.
+    """
     state = dict(state)
     for path, _, name, rows in splits(net):
         table = state.pop(f"{path}.{name}")
@@ -124,9 +127,7 @@ def load(net: nn.Module, state: dict[str, Tensor]) -> None:
         table = table.to(rows.kept.device)
         base, prefix = table[rows.kept], f"{path}.parametrizations.{name}."
         if not rows.base.requires_grad and not torch.equal(base, rows.base):
-            moved = (
-                int((base != rows.base).flatten(1).any(1).sum()) if base.ndim > 1 else int((base != rows.base).sum())
-            )
+            moved = int((base != rows.base).reshape(len(base), -1).any(1).sum())
             raise AdaptError(
                 f"{path}.{name}: {moved} of {len(base)} frozen rows are not the base's; this is another base"
             )
@@ -139,9 +140,7 @@ def fingerprint(net: nn.Module) -> str:
     sha = hashlib.sha256()
     for name, value in sorted(weights(net).items()):
         sha.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-        sha.update(
-            value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if value.ndim else str(value).encode()
-        )
+        sha.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return sha.hexdigest()
 
 
@@ -167,9 +166,3 @@ def grow(old: Table | None, new: Table, sources: Sequence[int | None], fill: Ten
             tensor[to] = base[origin].to(tensor)
             if added:
                 tensor[added] = fill.to(tensor) if name == "weight" else base.mean() - math.log(len(base))
-
-
-def same_names(found: Sequence[str], expected: Sequence[str], where: str) -> None:
-    """Raise `AdaptError` with the difference unless both vocabularies are the same, in the same order."""
-    if tuple(found) != tuple(expected):
-        raise AdaptError(f"{where}: its weights were trained with another vocabulary: {difference(expected, found)}")

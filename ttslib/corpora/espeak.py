@@ -40,7 +40,7 @@ def read(corpus: Corpus, lang: str, folder: Path) -> Iterator[Clip | Dropped]:
         if isinstance(line, Dropped):
             yield line
             continue
-        where, text, variant = f"{SENTENCES / lang}.txt:{line[0]}", line[1].strip(), variants[turn % len(variants)]
+        where, text, variant = line[0], line[1].strip(), variants[turn % len(variants)]
         voice, spoken = espeak.voice_of(lang, variant), normalise(text, lang)
         asked = "\n".join((version, voice, str(corpus.words_per_minute), spoken))
         key = hashlib.blake2s(asked.encode(), digest_size=8).hexdigest()
@@ -73,7 +73,8 @@ def shipped(lang: str) -> list[tuple[str, str] | Dropped]:
     if not table.is_file():
         known = ", ".join(sorted(path.stem for path in SENTENCES.glob("*.txt")))
         raise CorpusError(f"espeak: no sentences for {lang} ({table}); there are sentences for {known}")
-    return [line for line in files.lines(table) if isinstance(line, Dropped) or wanted(line[1])]
+    found = (line if isinstance(line, Dropped) else (f"{table}:{line[0]}", line[1]) for line in files.lines(table))
+    return [line for line in found if isinstance(line, Dropped) or wanted(line[1])]
 
 
 def wanted(line: str) -> bool:

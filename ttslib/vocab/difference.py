@@ -1,6 +1,6 @@
-"""What differs between two vocabularies: said when a checkpoint meets another tokenizer than its own."""
+"""What differs between two vocabularies beyond their names (`units.difference`): fronts, roles, normalisers, merges."""
 
-SHOWN = 5
+from ttslib.units import compared, examples
 
 
 def difference(a, b) -> str:
@@ -9,18 +9,14 @@ def difference(a, b) -> str:
     found = []
     if a.kind != b.kind:
         found.append(f"kind: {a.kind} → {b.kind}")
-    ids = [{name: i for i, name in enumerate(v.symbols)} for v in (a, b)]
+    gone, new, moved = compared(a.symbols, b.symbols)
     if len(a) != len(b):
         found.append(f"size: {len(a)} → {len(b)}")
-    for what, names in (
-        ("gone", [n for n in a.symbols if n not in ids[1]]),
-        ("new", [n for n in b.symbols if n not in ids[0]]),
-    ):
+    for what, names in (("gone", gone), ("new", new)):
         if names:
-            found.append(f"names {what}: {len(names)}, {examples(map(repr, names))}")
-    moved = [(n, i, ids[1][n]) for n, i in ids[0].items() if ids[1].get(n, i) != i]
+            found.append(f"names {what}: {len(names)}, {examples([*map(repr, names)])}")
     if moved:
-        found.append(f"ids moved: {len(moved)}, {examples(f'{n!r} {i} → {j}' for n, i, j in moved)}")
+        found.append(f"ids moved: {len(moved)}, {examples([f'{n!r} {i} → {j}' for n, i, j in moved])}")
     for what in ("front", "roles", "homophones", "versions"):
         one, two = (getattr(v, what, None) for v in (a, b))
         if isinstance(one or two, dict):
@@ -35,8 +31,3 @@ def difference(a, b) -> str:
 
 
 SAID = {"front": "text front", "roles": "role", "homophones": "homophones folded", "versions": "normaliser of"}
-
-
-def examples(some) -> str:
-    some = list(some)
-    return ", ".join(some[:SHOWN]) + (", …" if len(some) > SHOWN else "")

@@ -1,15 +1,13 @@
 """What every kind of tokenizer file can do: the interface of `ttslib.units.Units` over a published file's bytes."""
 
 import base64
-import hashlib
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Self
 
 from ttslib import text as texts
-from ttslib.units import UnitsError
+from ttslib.units import UnitsError, sha256
 from ttslib.vocab.fronts import FRONTS, SPACE
 
 NONE = -1  # id of a character that a tokenizer without an unknown token drops
@@ -124,7 +122,7 @@ class Tokenizer:
 
     @property
     def digest(self) -> str:
-        return hashlib.sha256(json.dumps(self.state(), sort_keys=True).encode()).hexdigest()
+        return sha256(self.state())
 
     def state(self) -> dict:
         """Plain JSON; `vocab.restore` is its inverse."""
