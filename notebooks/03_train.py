@@ -52,6 +52,16 @@ show.spoken(pipeline.recording(found, row, 16000), 16000)
 #   once letters and sounds have found each other.
 # * **duration** – squared error of the log number of frames per letter.
 #
+# For `system=vits`:
+#
+# * **mel** – mean absolute error of the log-mel of a half-second of speech, rebuilt from the recording, times 45.
+# * **kl** – how far what the recording says of each frame is from what the text foretells of it.
+# * **duration** – how badly the frames per letter are foretold (a bound in nats).
+# * **discriminator**, **adversarial**, **feature_matching** – one network learns to tell speech from recordings, the other
+#   to be taken for one. Neither goes to zero while the two are a match for each other.
+# * **prior_mel**, in validation – the mel error of what the *text* speaks, at the recording's timing. It is what you
+#   will hear: judge by it. A low kl can also mean that both sides say nothing.
+#
 # Before the first step one evaluation, one save and one load are tried, so that what would break later breaks now. The
 # picture below is one display, redrawn while training.
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ttslib.alignment import expand, monotonic
+from ttslib.alignment import expand, monotonic, searched_by_torch
 
 
 def brute_force(score: np.ndarray) -> tuple[float, list[int]]:
@@ -51,6 +51,23 @@ def test_the_path_is_the_best_of_all(batch):
         assert total(true, row[:width]) == pytest.approx(brute_force(true)[0], rel=1e-9)
 
 
+@settings(max_examples=150, deadline=None)
+@given(ragged_batches(), st.booleans())
+def test_a_gpu_finds_the_same_durations_even_among_equal_paths(batch, ties):
+    score, frames, tokens = batch
+    score = torch.from_numpy(np.round(score) if ties else score)
+    lengths = torch.tensor(frames), torch.tensor(tokens)
+    assert searched_by_torch(score.float(), *lengths).equal(monotonic(score, *lengths))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_on_a_gpu_the_durations_stay_there():
+    score, lengths = torch.randn(3, 50, 9), (torch.tensor([50, 20, 9]), torch.tensor([9, 9, 9]))
+    found = monotonic(score.cuda(), *lengths)
+    assert found.is_cuda
+    assert found.cpu().equal(monotonic(score, *lengths))
+
+
 def test_known_durations_are_recovered_among_noise():
     rng, durations = np.random.default_rng(0), [7, 1, 12, 3, 30]
     score = rng.normal(size=(1, sum(durations), len(durations))).astype(np.float32)
@@ -80,6 +97,14 @@ def test_padding_does_not_change_a_path():
 def test_fewer_frames_than_tokens_is_refused_and_named():
     with pytest.raises(ValueError, match="item 1 of the batch has 2 frames for 3 tokens"):
         monotonic(torch.zeros(2, 5, 3), torch.tensor([5, 2]), torch.tensor([3, 3]))
+
+
+@pytest.mark.parametrize(("frames", "tokens"), [(6, 3), (5, 4), (5, 0)])
+def test_lengths_beyond_the_scores_are_refused_and_named(frames, tokens):
+    with pytest.raises(
+        ValueError, match=f"item 1 of the batch has {frames} frames and {tokens} tokens in 5 x 3 scores"
+    ):
+        monotonic(torch.zeros(2, 5, 3), torch.tensor([5, frames]), torch.tensor([3, tokens]))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])

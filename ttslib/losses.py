@@ -26,3 +26,33 @@ def log_duration(predicted: Tensor, durations: Tensor, mask: Tensor) -> Tensor:
 def total(terms: dict[str, Tensor]) -> Tensor:
     """The sum that is differentiated."""
     return torch.stack(list(terms.values())).sum()
+
+
+def kl(z_p: Tensor, logs_q: Tensor, m_p: Tensor, logs_p: Tensor, mask: Tensor) -> Tensor:
+    """KL divergence of posterior and prior per frame, summed over channels, from one sample (VITS, eq. 3-4).
+
+    `z_p` is the posterior's sample after the flow; `logs_*` are log standard deviations, whatever Transformers calls them.
+    All are `(batch, channels, frames)`, `mask` is `(batch, frames)`. fp32: exp(-2 logs_p) overflows half precision.
+    """
+    z_p, logs_q, m_p, logs_p = (x.float() for x in (z_p, logs_q, m_p, logs_p))
+    each = logs_p - logs_q - 0.5 + 0.5 * (z_p - m_p).square() * torch.exp(-2 * logs_p)
+    return (each.sum(1) * mask).sum() / mask.sum()
+
+
+def least_squares_discriminator(real: list[Tensor], fake: list[Tensor]) -> Tensor:
+    """Sum over discriminators of E[(D(real) - 1)^2] + E[D(fake)^2] (Mao et al. 2017; VITS, eq. 8)."""
+    return sum((1 - r.float()).square().mean() + f.float().square().mean() for r, f in zip(real, fake, strict=True))
+
+
+def least_squares_generator(fake: list[Tensor]) -> Tensor:
+    """Sum over discriminators of E[(D(fake) - 1)^2] (VITS, eq. 9)."""
+    return sum((1 - f.float()).square().mean() for f in fake)
+
+
+def feature_matching(real: list[list[Tensor]], fake: list[list[Tensor]]) -> Tensor:
+    """Mean absolute difference of every layer's features, summed over layers and discriminators (VITS, eq. 10).
+
+    `real[k][l]` and `fake[k][l]` are layer `l` of discriminator `k`; no gradient reaches `real`.
+    """
+    pairs = ((r, f) for k in zip(real, fake, strict=True) for r, f in zip(*k, strict=True))
+    return sum((r.detach().float() - f.float()).abs().mean() for r, f in pairs)

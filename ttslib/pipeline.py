@@ -172,8 +172,7 @@ def listener(run: runs.Run, track: Track, sentences: Sequence[tuple], p: Params)
 def align(system, found: Manifest, row: Row) -> dict[str, np.ndarray]:
     """What a trained system hears in one clip: `durations` (tokens,), and `mel`, `recording` (mels, frames)."""
     batch = dataset.collate([system.encode(row, recording(found, row, system.rate))])
-    seen = {name: value[0].numpy() for name, value in system.align(batch).items()}
-    return seen | {"recording": batch["mel"][0].numpy()}
+    return {name: value[0].numpy() for name, value in system.align(batch).items()}
 
 
 def vocoded(wav: Tensor, rate: int) -> Tensor:

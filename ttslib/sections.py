@@ -191,6 +191,33 @@ class Acoustic(Section):
     """Griffin-Lim iterations when listening"""
 
 
+class Vits(Section):
+    preset: Literal["unit", "base"] = "base"
+    """size of a new network: unit (tests), base (that of MMS-TTS, 36 M parameters); a loaded one keeps its own"""
+    rate: Count = 16000
+    """waveform sample rate of a new network (Hz); a loaded one keeps its own"""
+    segment: Annotated[int, Field(ge=4)] = 32
+    """length of the segment that is spoken and judged (spectrogram frames of 256 samples); shorter clips are set aside"""
+    discriminator: bool = True
+    """adversarial and feature-matching terms; false halves the cost of a step: mel, kl and duration only"""
+    discriminator_from: str | None = None
+    """original VITS discriminator (D_*.pth) to begin with; null = fresh, or the one of `adapt.base` where it has one"""
+    mel: Positive = 45.0
+    """weight of the mel term"""
+    kl: Positive = 1.0
+    """weight of the KL term"""
+    duration: Positive = 1.0
+    """weight of the duration term"""
+    adversarial: Positive = 1.0
+    """weight of the adversarial term"""
+    feature_matching: Positive = 2.0
+    """weight of the feature-matching term"""
+    noise: Annotated[float, Field(ge=0)] = 0.667
+    """standard deviation of the prior's noise in synthesis"""
+    noise_duration: Annotated[float, Field(ge=0)] = 0.8
+    """standard deviation of the duration noise in synthesis"""
+
+
 class Train(Section):
     steps: Count = 2000
     """optimizer steps when `minutes` is null"""
@@ -234,7 +261,7 @@ class Params(Section):
     """language: the name of a file in params/, used for its normaliser, its voice and its outputs (ISO 639 code)"""
     languages: list[str] = []
     """languages read from the corpus when there is more than one (ISO 639 codes); empty = only `lang`"""
-    system: Literal["acoustic"] = "acoustic"
+    system: Literal["acoustic", "vits"] = "acoustic"
     """which text-to-speech system is trained"""
     run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
     """name of the run: its files are in outputs/<lang>/<system>/<run>/; null = the next number to train, the last run to
@@ -269,6 +296,8 @@ class Params(Section):
     """how examples become batches"""
     acoustic: Acoustic = Acoustic()
     """the acoustic system's features and network"""
+    vits: Vits = Vits()
+    """the VITS system's network and loss weights"""
     train: Train = Train()
     """optimisation"""
     synthesis: Synthesis = Synthesis()

@@ -48,10 +48,18 @@ def fit(
 
     Writes checkpoints and history into `run`. `listen(system, step)` is called at every evaluation on the main process,
     with the averaged weights in place. `guard` holds the validation clips of each language that must not be forgotten.
-    Raises `TrainError` after more than `train.max_skips` steps in a row without a finite gradient, `CheckpointError` when
-    `p.resume` meets a checkpoint of other data, units or network.
+    Raises `TrainError` after more than `train.max_skips` steps in a row without a finite gradient, and for micro-batches of
+    a system of several parts over several processes; `CheckpointError` when `p.resume` meets a checkpoint of other data,
+    units or network.
     """
     schedule, engine, guard = Schedule(p.train, p.minutes), engine or session.engine(p), guard or {}
+    if (count := len(system.parts())) > 1 and p.data.accumulate > 1 and engine.num_processes > 1:
+        # A net's forward for the last micro-batch arms the exchange of gradients, and all parts' forwards come before the
+        # first backward of the second part: it would send the first micro-batch's gradients and keep the others.
+        raise TrainError(
+            f"data.accumulate={p.data.accumulate} with {engine.num_processes} processes cannot train the {count} parts "
+            f"of {p.system}; set data.accumulate=1 and raise data.frames"
+        )
     for net in system.nets.values():
         net.to(engine.device).train()
     raw, parts = dict(system.nets), system.parts()

@@ -87,6 +87,8 @@ def learnt(base, maps: dict[str, RowMap]) -> dict[str, list[str]]:
 
 def copy_all_but_tables(base, grown) -> None:
     for name, net in grown.nets.items():
+        if name not in base.nets:
+            continue  # published voices come without the discriminator they were trained with: it starts fresh
         inside = {
             path for path, module in net.named_modules() if any(module is t.module for t in grown.tables.values())
         }

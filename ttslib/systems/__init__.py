@@ -9,6 +9,8 @@
   names the tensor whose last axis counts frames; `measure(examples)` takes statistics of the training split once;
 * `nets: dict[str, nn.Module]` and `parts() -> dict[str, list[Parameter]]`: what is trained, one optimizer a part;
 * `losses(batch)`: a generator of one dict of named loss terms per part, in that order, never yielding inside `with`;
+* `align(batch) -> dict`: `durations` (batch, tokens) in frames, and log-mels `(batch, mels, frames)`: of the `recording`,
+  and of what the text gives at that timing, `mel`;
 * `synthesize(text, voice, seed, lang, speaking_rate) -> (samples,)`, the same for the same seed;
 * `load(folder)` and `export(folder)`.
 
@@ -17,7 +19,7 @@ tests/test_conformance.py holds every system to this.
 
 import importlib
 
-SYSTEMS = {"acoustic": "ttslib.systems.acoustic"}
+SYSTEMS = {"acoustic": "ttslib.systems.acoustic", "vits": "ttslib.systems.vits"}
 
 
 def system_class(name: str):

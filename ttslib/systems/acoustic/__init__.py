@@ -136,8 +136,8 @@ class System:
 
     @torch.no_grad()
     def align(self, batch: Example) -> dict[str, Tensor]:
-        """What the model hears in a batch: durations `(batch, tokens)` and its mel `(batch, mels, frames)`."""
-        return self.net(batch)[1]
+        """What the model hears in a batch: durations `(batch, tokens)`, its `mel` and the `recording`'s, `(b, m, t)`."""
+        return self.net(batch)[1] | {"recording": batch["mel"]}
 
     @torch.no_grad()
     def mel(self, text: str, voice: str | None = None, lang: str | None = None, speaking_rate: float = 1.0) -> Tensor:

@@ -1,0 +1,450 @@
+"""VITS: each piece of the training forward against its formula, and the files against stock Transformers."""
+
+import json
+import math
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import VitsModel, VitsTokenizer
+from transformers.models.vits import tokenization_vits
+
+from ttslib import adapt, checkpoint, dataset, losses, params, pipeline
+from ttslib.checkpoint import CheckpointError
+from ttslib.dataset import BadClip
+from ttslib.params import ParamsError
+from ttslib.systems.vits import System, configs, features, letters, net
+from ttslib.systems.vits.discriminator import Conv, Discriminator, load_original
+from ttslib.text.romanise import romanizer
+from ttslib.train import TrainError, fit
+from ttslib.units import UnitsError
+
+TEXT = "bado kemi talu"
+
+
+def row(text: str = TEXT, speaker: str = "a", lang: str = "qaa") -> SimpleNamespace:
+    return SimpleNamespace(text=text, speaker=speaker, lang=lang)
+
+
+def settings(**overrides) -> params.Params:
+    vits = {f"vits.{name}": value for name, value in overrides.items()}
+    return params.load("qaa", {"system": "vits", **vits}, tracking="disabled", device="cpu", threads=1)
+
+
+def wave(frames: int, seed: int = 0) -> torch.Tensor:
+    return 0.1 * torch.randn(frames * 256 + 17, generator=torch.Generator().manual_seed(seed))
+
+
+def made(rows=None, **overrides) -> System:
+    return System.fresh(settings(**overrides), rows or [row(), row("nu.")])
+
+
+def batch(system: System, speakers=("a", "a", "a")) -> dict:
+    texts = (TEXT, "bado", "talu bado")
+    clips = [
+        system.encode(row(t, s), wave(40 + 9 * i, i)) for i, (t, s) in enumerate(zip(texts, speakers, strict=True))
+    ]
+    return dataset.collate(clips)
+
+
+@pytest.fixture(scope="module")
+def vits() -> System:
+    """Read it, do not train it."""
+    return made()
+
+
+@pytest.fixture(scope="module")
+def mms(tmp_path_factory):
+    """A folder as facebook/mms-tts-kmr-script_latin has it, in small: the blank is a letter, no full stop."""
+    folder = tmp_path_factory.mktemp("mms")
+    vocab = {c: i for i, c in enumerate("kabdeilmtou nû'-")}
+    torch.manual_seed(0)
+    VitsModel(configs.config("unit", 16000, len(vocab), 1)).save_pretrained(folder)
+    says = {"pad_token": "k", "unk_token": "<unk>", "add_blank": True, "normalize": True, "phonemize": False}
+    says |= {"is_uroman": False, "language": "kmr-script_latin", "tokenizer_class": "VitsTokenizer"}
+    (folder / "vocab.json").write_text(json.dumps(vocab))
+    (folder / "tokenizer_config.json").write_text(json.dumps(says))
+    return folder
+
+
+# The forward, piece by piece
+
+
+@pytest.mark.parametrize(
+    ("discriminator", "speakers", "stochastic"),
+    [(True, "aaa", True), (False, "aab", True), (True, "aaa", False)],
+    ids=["whole", "two speakers, no discriminator", "deterministic durations"],
+)
+def test_every_parameter_has_a_gradient_in_the_second_step(discriminator, speakers, stochastic):
+    system = made([row(), *(row("nu.", s) for s in sorted(set(speakers)))], discriminator=discriminator)
+    if not stochastic:
+        config = system.config
+        config.use_stochastic_duration_prediction = False
+        system = System(system.p, net.fresh(config), system.tokenizer, system.speakers, system.languages)
+    examples = batch(system, speakers)
+    optimizers = {part: torch.optim.AdamW(ps, lr=1e-3) for part, ps in system.parts().items()}
+    assert list(optimizers) == (["discriminator", "generator"] if discriminator else ["generator"])
+    assert sum(map(len, system.parts().values())) == sum(len([*n.parameters()]) for n in system.nets.values())
+    for step in range(2):
+        for (part, parameters), terms in zip(system.parts().items(), system.losses(examples), strict=True):
+            for p in parameters:
+                p.grad = None
+            losses.total(terms).backward()
+            if step:
+                of = dict(system.nets[part].named_parameters())
+                without = [n for n, p in of.items() if p.grad is None or not p.grad.abs().sum() > 0]
+                assert not without, f"{part}: {len(without)} of {len(of)}"
+            optimizers[part].step()
+
+
+def test_the_likelihood_is_the_gaussians(vits):
+    z, m, s = torch.randn(2, 5, 7), torch.randn(2, 5, 3), 0.3 * torch.randn(2, 5, 3)
+    each = torch.distributions.Normal(m[:, :, None], s.exp()[:, :, None]).log_prob(z[..., None]).sum(1)
+    assert torch.allclose(net.likelihood(z, m, s), each, atol=1e-4)
+
+
+def test_kl_is_the_written_out_sum_over_what_is_not_padding():
+    torch.manual_seed(0)
+    z, s_q, m, s_p = torch.randn(4, 2, 3, 6).unbind()
+    mask = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 0, 0, 0, 0]], dtype=torch.bool)
+    by_hand = 0.0
+    for b, frames in enumerate((6, 2)):
+        for t in range(frames):
+            for c in range(3):
+                q, p = s_q[b, c, t].item(), s_p[b, c, t].item()
+                by_hand += p - q - 0.5 + 0.5 * (z - m)[b, c, t].item() ** 2 * math.exp(-2 * p)
+    assert losses.kl(z, s_q, m, s_p, mask).item() == pytest.approx(by_hand / 8, rel=1e-5)
+    # in expectation over its sample it is the KL divergence of two Gaussians
+    q, p = torch.distributions.Normal(0.3, 0.7), torch.distributions.Normal(0.1, 0.9)
+    many = q.sample((200_000,))[None, None]
+    filled = [torch.full_like(many, x) for x in (math.log(0.7), 0.1, math.log(0.9))]
+    found = losses.kl(many, *filled, torch.ones(1, many.shape[2], dtype=torch.bool))
+    assert found.item() == pytest.approx(torch.distributions.kl_divergence(q, p).item(), abs=0.01)
+
+
+def test_the_duration_bound_is_transformers_own(vits):
+    sdp, b, n = vits.generator.vits.duration_predictor.eval(), 2, 5
+    hidden, w = torch.randn(b, 32, n), torch.randint(1, 9, (b, 1, n)).float()
+    mask = torch.tensor([[1.0] * 5, [1.0] * 3 + [0.0] * 2])[:, None]
+    torch.manual_seed(5)
+    noise = torch.randn(b, 2, n)
+    ours = net.duration_bound(sdp, hidden, w * mask, mask, noise, None)
+    torch.manual_seed(5)
+    assert torch.allclose(ours, sdp(hidden, mask, durations=w * mask), atol=1e-4)
+
+
+def test_the_spectrogram_is_a_fourier_sum_and_the_mel_slaneys():
+    wav = wave(6)[: 6 * 256]
+    spec = features.spectrogram(wav[None], 1024, 256)
+    assert spec.shape == (1, 513, 6)
+    padded = torch.cat([wav[1:385].flip(0), wav, wav[-385:-1].flip(0)]).double()
+    k, t = torch.arange(513, dtype=torch.double)[:, None], torch.arange(1024, dtype=torch.double)
+    hann = 0.5 - 0.5 * torch.cos(2 * math.pi * t / 1024)
+    for frame in (0, 3, 5):
+        x = padded[256 * frame : 256 * frame + 1024] * hann
+        angle = 2 * math.pi * k * t / 1024
+        by_hand = ((x * angle.cos()).sum(1).square() + (x * angle.sin()).sum(1).square() + 1e-6).sqrt()
+        assert torch.allclose(spec[0, :, frame].double(), by_hand, atol=1e-4)
+    bank = features.bank(16000, 513, torch.device("cpu"))
+    centres = (bank.argmax(1) * 8000 / 512).tolist()
+    low = [m * 200 / 3 for m in torch.linspace(0, 15 + 27 * math.log(8) / math.log(6.4), 82)[1:13].tolist()]
+    assert centres[:12] == pytest.approx(low, abs=16)  # linear below 1 kHz, 200/3 Hz a mel
+    assert (bank.sum(1) * 8000 / 512).tolist() == pytest.approx([1.0] * 80, abs=0.2)  # unit area
+    assert features.log_mel(torch.zeros(1, 513, 2), 16000).max().item() == pytest.approx(math.log(1e-5))
+
+
+def test_segments_are_cut_at_the_same_place_in_wave_and_spectrum(vits):
+    examples, g = batch(vits), vits.generator
+    g.train()
+    torch.manual_seed(1)
+    starts = {tuple(g.start(examples["spec_len"]).tolist()) for _ in range(300)}
+    firsts = [s[0] for s in starts]
+    assert (min(firsts), max(firsts)) == (0, 40 - 32), "every start there is, no later one"
+    start = torch.tensor([0, 3, 26])
+    wav = net.cut(examples["wav"][:, None], start * g.hop, g.segment * g.hop)
+    for b, s in enumerate((0, 3, 26)):
+        assert wav[b, 0].equal(examples["wav"][b, 256 * s : 256 * (s + 32)])
+    inner = features.spectrogram(wav[:, 0], 1024, 256)[..., 2:-2]  # the outer two frames see the reflection
+    assert torch.allclose(inner, net.cut(examples["spec"], start, 32)[..., 2:-2], atol=1e-4)
+
+
+def test_two_parts_over_several_processes_take_one_micro_batch(vits):
+    engine = SimpleNamespace(num_processes=2)
+    p = params.load("qaa", {"system": "vits", "data.accumulate": 2})
+    with pytest.raises(TrainError, match=r"data\.accumulate=2 with 2 processes"):
+        fit(vits, None, None, p, None, None, engine=engine)
+
+
+def test_durations_sum_to_the_frames_and_terms_are_named(vits):
+    examples = batch(vits)
+    terms, seen = vits.generator(examples)
+    assert seen["durations"].sum(1).equal(examples["spec_len"])
+    assert seen["real"].shape == seen["fake"].shape == (3, 1, 32 * 256)
+    names = [list(t) for t in vits.losses(examples)]
+    assert names == [["discriminator"], ["mel", "kl", "duration", "adversarial", "feature_matching"]]
+    assert set(terms) == {"mel", "kl", "duration"}
+    vits.generator.eval()
+    assert [*vits.losses(examples)][-1].keys() == {*names[1], "prior_mel"}, "what cannot speak must not look good"
+
+
+@torch.no_grad()
+def test_the_prior_path_is_text_flow_and_decoder_at_the_recordings_timing(vits):
+    model, examples = vits.generator.vits.eval(), dataset.collate([vits.encode(row(), wave(44))])
+    vits.generator.eval()
+    seen = vits.align(examples)
+    told = model.text_encoder(examples["text"], torch.ones(1, examples["text"].shape[1], 1))
+    means = told.prior_means[0].repeat_interleave(seen["durations"][0], 0).T[None]
+    wav = model.decoder(model.flow(means, torch.ones(1, 1, 44), reverse=True))
+    by_hand = features.log_mel(features.spectrogram(wav[:, 0], 1024, 256), 16000)
+    assert torch.allclose(seen["mel"], by_hand, atol=1e-3)
+    assert seen["recording"].equal(features.log_mel(examples["spec"], 16000))
+
+
+def test_a_weight_scales_its_term():
+    one, two = made(mel=45.0), made(mel=90.0)
+    for system in (one, two):
+        system.generator.eval()
+    a, b = ([*s.losses(batch(s))][-1] for s in (one, two))
+    assert b["mel"].item() == pytest.approx(2 * a["mel"].item())
+    assert b["kl"].item() == pytest.approx(a["kl"].item())
+
+
+def test_the_generators_turn_leaves_no_gradient_in_the_discriminator():
+    system = made()
+    system.discriminator.discriminators[0].conv_post.bias.requires_grad_(False)
+    before = [q.requires_grad for q in system.discriminator.parameters()]
+    turns = system.losses(batch(system))
+    losses.total(next(turns)).backward()
+    assert all(q.grad is None for q in system.generator.parameters())
+    for q in system.discriminator.parameters():
+        q.grad = None
+    losses.total(next(turns)).backward()
+    assert all(q.grad is None for q in system.discriminator.parameters())
+    assert [q.requires_grad for q in system.discriminator.parameters()] == before
+
+
+def test_adversarial_losses_are_least_squares():
+    real, fake = (
+        [torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0]])],
+        [torch.tensor([[0.5, 0.5]]), torch.tensor([[-1.0]])],
+    )
+    assert losses.least_squares_discriminator(real, fake).item() == pytest.approx(0.5 + 0.25 + 1 + 1)
+    assert losses.least_squares_generator(fake).item() == pytest.approx(0.25 + 4)
+    wanted, found = torch.ones(2, requires_grad=True), torch.tensor([2.0, 4.0], requires_grad=True)
+    matching = losses.feature_matching([[wanted]], [[found]])
+    matching.backward()
+    assert (matching.item(), wanted.grad, found.grad.tolist()) == (2.0, None, [0.5, 0.5])
+
+
+# The discriminator
+
+
+def test_its_weights_are_named_and_shaped_as_the_originals():
+    with torch.device("meta"):
+        state = Discriminator(1.0).state_dict()
+    assert len(state) == 111
+    assert sum(v.numel() for v in state.values()) == 46_747_132
+    assert state["discriminators.0.convs.4.weight_v"].shape == (1024, 4, 41)
+    assert state["discriminators.5.convs.2.weight_g"].shape == (512, 1, 1, 1)
+    assert state["discriminators.3.conv_post.weight_v"].shape == (1, 1024, 3, 1)
+
+
+def test_a_convolution_is_torchs_weight_normed_one():
+    ours, theirs = Conv(1, 8, 16, 5, 2, 4), torch.nn.Conv1d(8, 16, 5, 2, 2, groups=4)
+    theirs = torch.nn.utils.parametrizations.weight_norm(theirs)
+    g, v, bias = (torch.randn_like(x) for x in (ours.weight_g, ours.weight_v, ours.bias))
+    ours.load_state_dict({"weight_g": g, "weight_v": v, "bias": bias})
+    names = ("parametrizations.weight.original0", "parametrizations.weight.original1", "bias")
+    theirs.load_state_dict(dict(zip(names, (g, v, bias), strict=True)))
+    x = torch.randn(2, 8, 33)
+    assert torch.allclose(ours(x), theirs(x), atol=1e-5)
+
+
+def test_an_original_checkpoint_begins_it_and_another_file_is_refused(tmp_path):
+    with torch.no_grad():
+        trained = Discriminator(1 / 32)
+    torch.save({"model": trained.state_dict(), "iteration": 7}, tmp_path / "D_100000.pth")
+    system = made(discriminator_from=str(tmp_path / "D_100000.pth"))
+    assert all(v.equal(trained.state_dict()[k]) for k, v in system.discriminator.state_dict().items())
+    torch.save({"model": Discriminator(1 / 16).state_dict()}, tmp_path / "wide.pth")
+    (tmp_path / "text.pth").write_text("no weights")
+    for name in ("wide.pth", "text.pth", "none.pth"):
+        with pytest.raises(CheckpointError, match=name):
+            load_original(Discriminator(1 / 32), tmp_path / name)
+    with pytest.raises(ParamsError, match="discriminator"):
+        made(discriminator=False, discriminator_from=str(tmp_path / "D_100000.pth"))
+
+
+# Text
+
+
+def test_letters_without_a_row_are_refused_and_blanks_stand_between(vits):
+    a, b = (vits.tokenizer.table[c] for c in "ab")
+    assert letters.ids("ba", "qaa", vits.tokenizer, blanks=True) == [0, b, 0, a, 0]
+    assert letters.ids("ba", "qaa", vits.tokenizer, blanks=False) == [b, a]
+    with pytest.raises(UnitsError, match="U\\+1230"):
+        vits.synthesize("bado ሰ")
+    with pytest.raises(BadClip, match="U\\+1230"):
+        vits.encode(row("bado ሰ"), wave(40))
+    with pytest.raises(BadClip, match="31 frames, shorter than the segment of 32"):
+        vits.encode(row(), wave(31))
+    with pytest.raises(BadClip, match="32 frames for 33 ids"):
+        vits.encode(row("bado bado bado b"), wave(32))
+    assert vits.encode(row("bado bado bado b"), wave(33))["spec"].shape == (513, 33)
+    with pytest.raises(ParamsError, match="phonemes"):
+        System.fresh(params.load("qaa", {"system": "vits", "text.units": "phonemes"}), [row()])
+
+
+@pytest.mark.parametrize("text", ["bad ku'tim", "bad, û - mel.", "BADÛ", "bad?"])
+def test_a_published_vocabulary_reads_as_stock_transformers_does(mms, text):
+    system, stock = System.load(mms), VitsTokenizer.from_pretrained(mms)
+    spoken = system.tokenizer.normalise(text, "ku")
+    ours = letters.ids(spoken, "ku", system.tokenizer, system.blanks)
+    assert ours == stock(spoken)["input_ids"]
+    with pytest.raises(UnitsError, match="'x'"):  # stock drops it and speaks the rest
+        letters.ids(text + " x", "ku", system.tokenizer, system.blanks)
+    with pytest.raises(UnitsError, match="nothing to speak"):
+        letters.ids(".", "ku", system.tokenizer, system.blanks)
+
+
+def test_a_model_that_reads_romanised_text_is_given_it(mms, tmp_path, monkeypatch):
+    one = romanizer()
+    monkeypatch.setattr(tokenization_vits.ur, "Uroman", lambda: one)  # stock makes one a call: seconds each
+    says = json.loads((mms / "tokenizer_config.json").read_text()) | {"is_uroman": True, "language": "tir"}
+    for name in ("config.json", "model.safetensors", "vocab.json"):
+        (tmp_path / name).write_bytes((mms / name).read_bytes())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(says))
+    system, stock = System.load(tmp_path), VitsTokenizer.from_pretrained(tmp_path)
+    assert system.languages == ["ti"]
+    text = "табак дом"
+    assert letters.ids(text, "ti", system.tokenizer, True) == stock(text)["input_ids"]
+    assert len(stock(text)["input_ids"]) == 2 * len("tabak dom") + 1
+
+
+# Files
+
+
+def quiet(model: VitsModel) -> VitsModel:
+    model.noise_scale = model.noise_scale_duration = 0.0
+    return model.eval()
+
+
+def test_stock_transformers_speaks_the_export_as_we_do(tmp_path):
+    system = made(noise=0.0, noise_duration=0.0)
+    optimizers = {part: torch.optim.AdamW(ps, lr=1e-3) for part, ps in system.parts().items()}
+    for optimizer, terms in zip(optimizers.values(), system.losses(batch(system)), strict=True):
+        losses.total(terms).backward()  # a step away from the start, so that no zero hides a difference
+        optimizer.step()
+    folder = system.export(tmp_path / "voice")
+    model, info = VitsModel.from_pretrained(folder, output_loading_info=True)
+    assert not any(info.values()), info
+    tokenizer = VitsTokenizer.from_pretrained(folder)
+    ids = tokenizer(TEXT + ".", return_tensors="pt")
+    assert ids["input_ids"].tolist() == [letters.ids(TEXT + ".", "qaa", system.tokenizer, True)]
+    with torch.no_grad():
+        stock = model.eval()(**ids).waveform[0]  # config.json carries the noise scales
+    ours = system.synthesize(TEXT + ".", seed=9)
+    assert ours.shape == stock.shape
+    assert (ours - stock).abs().max() <= 1e-4
+    assert stock.abs().max() > 1e-3
+    assert System.load(folder).synthesize(TEXT + ".").equal(ours)
+
+
+def test_a_published_folder_loads_speaks_as_stock_and_grows(mms):
+    system, stock = System.load(mms), quiet(VitsModel.from_pretrained(mms))
+    assert (system.languages, system.rate, system.discriminator) == (["ku"], 16000, None)
+    system.p = system.p.model_copy(
+        update={"vits": system.p.vits.model_copy(update={"noise": 0.0, "noise_duration": 0.0})}
+    )
+    ids = torch.tensor([letters.ids("bad ku tim", "ku", system.tokenizer, True)])
+    with torch.no_grad():
+        assert (system.synthesize("bad ku tim") - stock(ids).waveform[0]).abs().max() <= 1e-4
+    grown = adapt.extend(system, settings(noise=0.0, noise_duration=0.0), [row("şev.", "new", "ku")])
+    assert grown.tokenizer.symbols == (*system.tokenizer.symbols, ".", "v", "ş")
+    old = system.generator.vits.text_encoder.embed_tokens.weight
+    new = grown.generator.vits.text_encoder.embed_tokens.weight
+    assert new[: len(old)].equal(old)
+    assert new[len(old) :].std() > 0
+    grown.generator.eval()
+    assert grown.synthesize("bad ku tim").equal(system.synthesize("bad ku tim"))
+    assert grown.discriminator is not None, "it starts fresh beside a published voice"
+    adapt.freeze(grown, settings().adapt)
+    assert [*grown.parts()] == ["discriminator", "generator"]
+
+
+def test_files_that_are_no_whole_model_are_refused(mms, tmp_path):
+    for name in ("config.json", "vocab.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((mms / name).read_bytes())
+    with pytest.raises(CheckpointError, match="no VITS model"):
+        System.load(tmp_path)
+    state = VitsModel.from_pretrained(mms).state_dict()
+    VitsModel.from_pretrained(mms).save_pretrained(
+        tmp_path, state_dict={k: v for k, v in state.items() if not k.startswith("posterior_encoder")}
+    )
+    with pytest.raises(CheckpointError, match="posterior_encoder"):
+        System.load(tmp_path)
+    (tmp_path / "tokenizer_config.json").unlink()
+    with pytest.raises(CheckpointError, match="phonem"):
+        System.load(tmp_path)
+    with pytest.raises(UnitsError, match="nowhere"):
+        System.load(tmp_path / "nowhere")
+
+
+def test_an_export_of_two_speakers_keeps_both(tmp_path):
+    system = made([row(), row("nu.", "b")], discriminator=False)
+    again = System.load(system.export(tmp_path / "two"))
+    one, two = (again.synthesize(TEXT, voice=v) for v in "ab")
+    assert not one.equal(two)
+    assert system.synthesize(TEXT, voice="b").equal(two)
+    assert not (tmp_path / "two" / "discriminator.safetensors").exists()
+
+
+def test_an_export_without_its_discriminator_says_so(tmp_path):
+    folder = made().export(tmp_path / "voice")
+    (folder / "discriminator.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"discriminator\.safetensors"):
+        System.load(folder)
+
+
+# The one loop
+
+
+def test_training_resumes_to_the_same_bits(prepared):
+    """Four steps are two and two more: both optimizers, the noise, the segments."""
+    few = {
+        "system": "vits",
+        "train.steps": 4,
+        "train.evaluate_every": 4,
+        "train.checkpoint_every": 2,
+        "data.frames": 200,
+    }
+    quiet = {"tracking": "disabled", "device": "cpu", "threads": 1}
+    pipeline.train(params.load("qaa", few, run="whole", **quiet))
+    whole, again = (prepared / "qaa" / "vits" / name for name in ("whole", "again"))
+    shutil.copytree(whole, again, symlinks=True)
+    (halfway,) = (path for path in (again / "checkpoints").iterdir() if path.name.endswith("step2"))
+    checkpoint.link(again / "checkpoints", "latest", halfway.name)
+    (again / "checkpoints" / "best").unlink()
+    pipeline.train(params.load("qaa", few, run="again", resume=True, **quiet))
+    for name in ("model.safetensors", "state.safetensors"):
+        one, two = (load_file(run / "checkpoints" / "latest" / name) for run in (whole, again))
+        assert one.keys() == two.keys()
+        assert not [k for k in one if not one[k].equal(two[k])]
+    rows = "generator.vits.text_encoder.embed_tokens.weight"
+    begun, ended = (
+        load_file(folder / "model.safetensors")[rows] for folder in (halfway, whole / "checkpoints" / "latest")
+    )
+    assert not begun.equal(ended), "nothing was trained in between"
+
+
+def test_a_published_voice_is_adapted_by_the_same_loop(mms, prepared):
+    """All of it learns, or with `adapt.body=lora` a few updates and the new rows; the discriminator starts fresh."""
+    few = {"system": "vits", "train.steps": 1, "data.frames": 200, "adapt.base": str(mms), "adapt.init": "mean"}
+    quiet = {"tracking": "disabled", "device": "cpu", "threads": 1}
+    for name, more in (("all", {}), ("lora", {"adapt.body": "lora", "vits.discriminator": False})):
+        done = pipeline.train(params.load("qaa", few | more, run=name, **quiet))
+        assert done.system.tokenizer.names[0] == "k"
+        assert (done.system.discriminator is None) is (name == "lora")
+        assert done.system.synthesize("bado kemi talu.", lang="qaa").isfinite().all()

@@ -1,0 +1,253 @@
+"""System `vits`: VITS and MMS-TTS, trained whole from scratch or from any published checkpoint.
+
+`load` takes a run's checkpoint, an export, or any VITS folder or hub id of Transformers whose tokenizer reads characters
+(facebook/mms-tts-kmr-script_latin, ...); `export` writes a folder that stock `VitsModel` and `VitsTokenizer` speak from.
+Two parts learn in turn: the discriminator, then the generator. `vits.discriminator=false` leaves the second alone.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import VitsConfig, VitsModel
+
+from ttslib import adapt, losses
+from ttslib.dataset import BadClip, Example
+from ttslib.params import Params, ParamsError, validate
+from ttslib.systems.vits import configs, discriminator, features, letters, net, storage
+from ttslib.units import UnitsError
+from ttslib.vocab import restore
+from ttslib.vocab.characters import Characters
+
+
+class System:
+    """See `ttslib.systems` for what every system owns."""
+
+    length_of = "spec"
+
+    def __init__(
+        self, p: Params, vits: VitsModel, tokenizer: Characters, speakers: Sequence[str], languages: Sequence[str],
+        blanks: bool = True,
+    ):  # fmt: skip
+        """`blanks`: id 0 stands between all ids (`add_blank`). A network of one voice speaks it under every name."""
+        self.p, self.tokenizer, self.blanks = p, tokenizer, blanks
+        self.speakers, self.languages = list(speakers), list(languages)
+        self.generator = net.Generator(vits, p.vits.segment)
+        self.config: VitsConfig = vits.config
+        self.rate: int = vits.config.sampling_rate
+        self.nets: dict[str, nn.Module] = {"generator": self.generator}
+        self.discriminator = None
+        if p.vits.discriminator:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(p.seed)
+                self.discriminator = discriminator.Discriminator(configs.PRESETS[p.vits.preset]["discriminator"])
+            self.nets["discriminator"] = self.discriminator
+        self.adaptation: dict | None = None
+
+    @classmethod
+    def fresh(cls, p: Params, rows: Sequence) -> "System":
+        """A new system for the training rows: their characters and speakers; weights from `p.seed`."""
+        tokenizer = letters.fit([(r.text, r.lang) for r in rows], p)
+        speakers, languages = sorted({r.speaker for r in rows}), sorted({r.lang for r in rows})
+        config = configs.config(p.vits.preset, p.vits.rate, len(tokenizer), len(speakers))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(p.seed)
+            made = cls(p, net.fresh(config), tokenizer, speakers, languages)
+        made.begin_discriminator()
+        return made
+
+    def begin_discriminator(self) -> None:
+        if (path := self.p.vits.discriminator_from) is not None:
+            if self.discriminator is None:
+                raise ParamsError("vits.discriminator_from names weights, vits.discriminator=false trains without them")
+            discriminator.load_original(self.discriminator, path)
+
+    def widened(self, p: Params, rows: Sequence) -> "System":
+        """An untrained system of this one's shape that also has the characters and speakers of `rows`."""
+        new = sorted({r.speaker for r in rows})
+        if len(new) > 1 and self.config.num_speakers == 1:
+            raise ParamsError(
+                f"adapt.base has one voice, the corpus {len(new)} ({', '.join(new[:5])}); choose one of them"
+            )
+        if p.vits.discriminator_from and self.discriminator is not None:
+            raise ParamsError(
+                "vits.discriminator_from: adapt.base has a trained discriminator already; give one of the two"
+            )
+        tokenizer = letters.extended(self.tokenizer, [(r.text, r.lang) for r in rows], p)
+        speakers = [*self.speakers, *(s for s in new if s not in self.speakers)]
+        languages = [*self.languages, *sorted({r.lang for r in rows} - {*self.languages})]
+        config = VitsConfig.from_dict(self.config.to_dict())
+        config.vocab_size = len(tokenizer) + len(self.spare)
+        config.num_speakers = len(speakers) if config.num_speakers > 1 else 1
+        p = p.model_copy(update={"vits": p.vits.model_copy(update={"preset": self.p.vits.preset, "rate": self.rate})})
+        made = System(p, net.build(config), tokenizer, speakers, languages, self.blanks)
+        made.begin_discriminator()
+        return made
+
+    @property
+    def spare(self) -> tuple[str, ...]:
+        """Names of the rows that a published network has beyond its vocabulary."""
+        rows = self.generator.vits.text_encoder.embed_tokens.weight.shape[0]
+        return tuple(f"<row {i}>" for i in range(len(self.tokenizer), rows))
+
+    @property
+    def vocabularies(self) -> dict[str, tuple[str, ...]]:
+        return {"text": self.tokenizer.symbols, "speaker": tuple(self.speakers), "language": tuple(self.languages)}
+
+    @property
+    def tables(self) -> dict[str, adapt.Table]:
+        vits = self.generator.vits
+        found = {"text": adapt.Table(vits.text_encoder.embed_tokens, "text", self.tokenizer.symbols, self.spare)}
+        if self.config.num_speakers > 1:
+            found["speaker"] = adapt.Table(vits.embed_speaker, "speaker", tuple(self.speakers))
+        return found
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """The discriminator first; a part of which nothing learns (`adapt.body`) is none."""
+        nets = {"discriminator": self.discriminator, "generator": self.generator}
+        found = {n: [q for q in m.parameters() if q.requires_grad] for n, m in nets.items() if m is not None}
+        return {n: qs for n, qs in found.items() if qs}
+
+    @property
+    def frame_seconds(self) -> float:
+        return self.generator.hop / self.rate
+
+    @property
+    def feature_key(self) -> str:
+        """Changes whenever `encode` would give something else."""
+        g, voices = self.generator, self.speakers if self.config.num_speakers > 1 else []
+        content = ["vits-1", self.rate, g.window, g.hop, g.segment, self.tokenizer.digest, self.blanks, voices]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def encode(self, row, wav: Tensor) -> Example:
+        """One clip: `text` (ids,), `wav` (samples,), `spec` (bins, frames) linear magnitudes, `speaker` scalar.
+
+        `wav` is `(samples,)` at `self.rate`, cut to whole frames. Raises `BadClip` for letters without a row, for clips
+        shorter than the training segment, and when there are fewer frames than ids, so that no monotonic path exists.
+        """
+        g, frames = self.generator, len(wav) // self.generator.hop
+        try:
+            ids = letters.ids(row.text, row.lang, self.tokenizer, self.blanks)
+            speaker = self.voice(row.speaker)
+        except (UnitsError, ParamsError) as error:
+            raise BadClip(str(error)) from None
+        if frames < g.segment:
+            raise BadClip(
+                f"{frames} frames, shorter than the segment of {g.segment} that training speaks (vits.segment)"
+            )
+        if frames < len(ids):
+            raise BadClip(f"{frames} frames for {len(ids)} ids: spoken faster than one id a frame")
+        wav = wav[: frames * g.hop]
+        spec = features.spectrogram(wav[None], g.window, g.hop)[0]
+        return {"text": torch.tensor(ids), "wav": wav, "spec": spec, "speaker": torch.tensor(speaker)}
+
+    def measure(self, examples: Sequence[Example]) -> None:
+        """Nothing: VITS reads magnitudes as they are."""
+
+    def losses(self, batch: Example) -> Iterator[dict[str, Tensor]]:
+        """`discriminator`; then mel, kl, duration, adversarial and feature_matching, each times its weight, and outside
+        training `prior_mel`.
+
+        The generator runs once; its speech is judged again after the discriminator's step.
+        """
+        terms, seen = self.nets["generator"](batch)
+        real, fake = seen["real"], seen["fake"].float()
+        if "discriminator" in self.parts():
+            scores, _ = self.nets["discriminator"](torch.cat([real, fake.detach()]))
+            halves = zip(*(s.chunk(2) for s in scores), strict=True)
+            yield {"discriminator": losses.least_squares_discriminator(*map(list, halves))}
+            terms = terms | self.judged(real, fake)
+        weights = self.p.vits.model_dump() | {"prior_mel": self.p.vits.mel}
+        yield {name: weights[name] * value for name, value in terms.items()}
+
+    @torch.no_grad()
+    def align(self, batch: Example) -> dict[str, Tensor]:
+        """What the model hears in a batch: durations `(b, ids)`, mels of the recording and of the text at its timing."""
+        return self.generator.align(batch)
+
+    def judged(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """What the discriminator thinks of `fake`, without gradients for its own weights: a third of its arithmetic."""
+        learning = [q for q in self.discriminator.parameters() if q.requires_grad]
+        try:
+            for q in learning:
+                q.requires_grad_(False)
+            with torch.no_grad():
+                _, wanted = self.discriminator(real)
+            scores, found = self.discriminator(fake)  # not the prepared net: no gradient of it travels in this turn
+        finally:
+            for q in learning:
+                q.requires_grad_(True)
+        return {
+            "adversarial": losses.least_squares_generator(scores),
+            "feature_matching": losses.feature_matching(wanted, found),
+        }
+
+    def voice(self, name: str | None) -> int:
+        """Index of a speaker (default: the first), 0 in a network of one voice. Raises `ParamsError` for another name."""
+        index = self.speakers.index(known(name, self.speakers, "speaker"))
+        return index if self.config.num_speakers > 1 else 0
+
+    @torch.no_grad()
+    def synthesize(
+        self, text: str, voice: str | None = None, seed: int = 0, lang: str | None = None, speaking_rate: float = 1.0
+    ) -> Tensor:
+        """Mono waveform `(samples,)` at `rate`, the same for the same seed. Raises `UnitsError` for unknown letters."""
+        lang, speaker = known(lang, self.languages, "language"), self.voice(voice)
+        if not (spoken := self.tokenizer.normalise(text, lang)):
+            raise UnitsError(f"nothing to speak: the text is {text!r}")
+        vits, was_training = self.generator.vits, self.generator.training
+        ids = torch.tensor([letters.ids(spoken, lang, self.tokenizer, self.blanks)], device=vits.device)
+        vits.noise_scale, vits.noise_scale_duration = self.p.vits.noise, self.p.vits.noise_duration
+        self.generator.eval()
+        try:
+            with torch.random.fork_rng(devices=[vits.device] if vits.device.type == "cuda" else []):
+                torch.manual_seed(seed)
+                wav = self.generator.infer(ids, speaker if self.config.num_speakers > 1 else None, speaking_rate)
+        finally:
+            self.generator.train(was_training)
+        return wav.float().cpu()
+
+    def state(self) -> dict:
+        """Everything beside the weights that rebuilds this system, as plain JSON."""
+        return {
+            "system": "vits",
+            "params": self.p.model_dump(mode="json"),
+            "config": self.config.to_dict(),
+            "tokenizer": self.tokenizer.state(),
+            "blanks": self.blanks,
+            "speakers": self.speakers,
+            "languages": self.languages,
+            "adaptation": self.adaptation,
+        }
+
+    @classmethod
+    def restore(cls, state: dict) -> "System":
+        p, vits = validate(state["params"], "system.json"), net.build(VitsConfig.from_dict(state["config"]))
+        made = cls(p, vits, restore(state["tokenizer"]), state["speakers"], state["languages"], state["blanks"])
+        made.adaptation = state.get("adaptation")
+        return made
+
+    def export(self, folder: str | Path) -> Path:
+        """See `storage.export`: what Transformers speaks from, and `load` trains on from."""
+        return storage.export(self, Path(folder))
+
+    @classmethod
+    def load(cls, source: str | Path) -> "System":
+        """A trained system from a checkpoint, an export, or a VITS folder or hub id of Transformers (`owner/name`).
+
+        Raises `CheckpointError` for damaged folders, weights of another vocabulary and models that read phonemes,
+        `VocabError` where there is no tokenizer or the hub cannot be reached.
+        """
+        own = (Path(source) / "system.json").is_file()
+        return storage.load(cls, Path(source)) if own else storage.load_published(cls, str(source))
+
+
+def known(name: str | None, names: list[str], what: str) -> str:
+    if name is None:
+        return names[0]
+    if name not in names:
+        raise ParamsError(f"{what} {name!r} is not one this voice was trained on: {', '.join(names)}")
+    return name
