@@ -37,7 +37,7 @@ def require(system, rows: Sequence, lang: str) -> None:
     unspoken = []
     for row in rows:
         try:
-            system.tokenizer.encode(row.text, row.lang)
+            system.ids(row.text, row.lang)
         except UnitsError as error:
             unspoken.append(f"{row.id}: {error}")
     if unspoken:
@@ -58,7 +58,7 @@ def watch(system, guard: Mapping[str, Features], now: session.Progress, p: Param
     for lang, clips in guard.items():
         with checkpoint.own_rng(p.seed):
             terms = session.validate(system, clips, p, engine)
-        total = sum(terms.values())
+        total = system.verdict(terms)
         columns |= {f"val/{lang}/{name}": value for name, value in terms.items()} | {f"val/{lang}/total": total}
         now.rise[lang] = total - now.before.setdefault(lang, total)
     if forgotten := tripped(now, p):

@@ -196,12 +196,30 @@ class Vits(Section):
     """size of a new network: unit (tests), base (that of MMS-TTS, 36 M parameters); a loaded one keeps its own"""
     rate: Count = 16000
     """waveform sample rate of a new network (Hz); a loaded one keeps its own"""
+    vocoder: str | None = None
+    """voice that a new network takes its decoder, flow and posterior encoder from, its text side starting fresh: whatever
+    `adapt.base` takes; null = all fresh"""
     segment: Annotated[int, Field(ge=4)] = 32
     """length of the segment that is spoken and judged (spectrogram frames of 256 samples); shorter clips are set aside"""
     discriminator: bool = True
     """adversarial and feature-matching terms; false halves the cost of a step: mel, kl and duration only"""
     discriminator_from: str | None = None
     """original VITS discriminator (D_*.pth) to begin with; null = fresh, or the one of `adapt.base` where it has one"""
+    ramp: int = Field(default=500, ge=0)
+    """steps over which a fresh discriminator's opinion comes to count in full; it learns all the while (steps)"""
+    lr: dict[
+        Literal[
+            "text_encoder",
+            "duration_predictor",
+            "flow",
+            "posterior_encoder",
+            "decoder",
+            "embed_speaker",
+            "discriminator",
+        ],
+        Annotated[float, Field(ge=0)],
+    ] = {}
+    """learning rates by module as multiples of train.lr, e.g. {decoder: 0.1}; 0 = held, not named = 1"""
     mel: Positive = 45.0
     """weight of the mel term"""
     kl: Positive = 1.0

@@ -39,21 +39,26 @@ def cores() -> int:
 
 
 def adamw(
-    params: Iterable[nn.Parameter], p: Params, device: torch.device, new: Iterable[nn.Parameter] = ()
-) -> torch.optim.AdamW:
+    params: Iterable[nn.Parameter], p: Params, device: torch.device, new: Iterable[nn.Parameter] = (),
+    factors: Mapping[nn.Parameter, float] | None = None,
+) -> torch.optim.AdamW:  # fmt: skip
     """AdamW that decays matrices only: biases, norms, other vectors and the `new` rows of tables are left alone.
 
-    A group's rate is `factor` times the schedule's, and zero before step `begins`: new rows run ahead of the rest.
+    A group's rate is `factor` times the schedule's (`factors` where they are not 1), and zero before step `begins`: new
+    rows run ahead of the rest.
     """
     ids, begins = {id(q) for q in new}, p.adapt.rows_first if p.adapt.base else 0
+    of = {id(q): factor for q, factor in (factors or {}).items()}
     rows = [q for q in params if id(q) in ids]
     rest = [q for q in params if id(q) not in ids]
-    matrices, vectors = [q for q in rest if q.ndim > 1], [q for q in rest if q.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": p.train.weight_decay, "factor": 1.0, "begins": begins},
-        {"params": vectors, "weight_decay": 0.0, "factor": 1.0, "begins": begins},
-        {"params": rows, "weight_decay": 0.0, "factor": p.adapt.rows_lr, "begins": 0},
-    ]
+    groups = []
+    for factor in sorted({of.get(id(q), 1.0) for q in rest}):
+        alike = [q for q in rest if of.get(id(q), 1.0) == factor]
+        matrices, vectors = [q for q in alike if q.ndim > 1], [q for q in alike if q.ndim <= 1]
+        common = {"factor": factor, "begins": begins}
+        groups.append({"params": matrices, "weight_decay": p.train.weight_decay, **common})
+        groups.append({"params": vectors, "weight_decay": 0.0, **common})
+    groups.append({"params": rows, "weight_decay": 0.0, "factor": p.adapt.rows_lr, "begins": 0})
     groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(groups, lr=p.train.lr, betas=p.train.betas, fused=device.type in ("cpu", "cuda"))
 

@@ -64,7 +64,8 @@ def fit(
         net.to(engine.device).train()
     raw, parts = dict(system.nets), system.parts()
     new = [q for net in raw.values() for q in adapt.new_rows(net)]
-    optimizers = {name: session.adamw(params, p, engine.device, new) for name, params in parts.items()}
+    factors = system.factors()
+    optimizers = {name: session.adamw(params, p, engine.device, new, factors) for name, params in parts.items()}
     ema, now = Ema(raw, p.train.ema), session.Progress()
     files = session.Files(run, system, optimizers, ema, engine, p, train, guard)
     torch.manual_seed(p.seed + engine.process_index)
@@ -85,8 +86,8 @@ def fit(
         began = time.monotonic()
         with ema.swapped(), checkpoint.own_rng(p.seed):
             terms = session.validate(system, val, p, engine)
-            now.judge(sum(terms.values()))
-            row = {f"val/{k}": v for k, v in terms.items()} | {"val/total": sum(terms.values())}
+            now.judge(system.verdict(terms))
+            row = {f"val/{k}": v for k, v in terms.items()} | {"val/total": system.verdict(terms)}
             track.log(row | forgetting.watch(system, guard, now, p, engine), now.step)
             if listen and engine.is_main_process:
                 listen(system, now.step)

@@ -8,7 +8,10 @@
 * `encode(row, wav) -> dict[str, Tensor]`: one clip, unpadded, pure and therefore cached under `feature_key`; `length_of`
   names the tensor whose last axis counts frames; `measure(examples)` takes statistics of the training split once;
 * `nets: dict[str, nn.Module]` and `parts() -> dict[str, list[Parameter]]`: what is trained, one optimizer a part;
+* `factors() -> dict[Parameter, float]`: multiples of the learning rate where they are not 1;
+* `ids(text, lang)`: what a normalised text is to the network; raises `UnitsError` naming what it has no row for;
 * `losses(batch)`: a generator of one dict of named loss terms per part, in that order, never yielding inside `with`;
+* `verdict(terms) -> float`: the validation loss by which `best` is chosen (`val/total`), lower being better;
 * `align(batch) -> dict`: `durations` (batch, tokens) in frames, and log-mels `(batch, mels, frames)`: of the `recording`,
   and of what the text gives at that timing, `mel`;
 * `synthesize(text, voice, seed, lang, speaking_rate) -> (samples,)`, the same for the same seed;

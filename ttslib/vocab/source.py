@@ -15,10 +15,11 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntr
 from ttslib.vocab.bpe import Bpe
 from ttslib.vocab.characters import Characters, declared
 from ttslib.vocab.fronts import SYSTEMS, guess
+from ttslib.vocab.phonemes import Phonemes
 from ttslib.vocab.pieces import Pieces
 from ttslib.vocab.tokenizer import Tokenizer, VocabError
 
-KINDS = {cls.kind: cls for cls in (Bpe, Pieces, Characters)}
+KINDS = {cls.kind: cls for cls in (Bpe, Pieces, Characters, Phonemes)}
 # what a folder or repository may call its tokenizer, most telling first
 FILES = (
     "grapheme_mtl_merged_expanded_v1.json", "tokenizer.json", "bpe.model", "tokenizer.model", "vocab.json", "vocab.txt",

@@ -87,7 +87,11 @@ class Tokenizer:
     def encode(self, text: str, lang: str) -> list[int]:
         """Ids of a normalised text, without start and end. Raises `VocabError` naming every character it would lose,
         and for text that spells padding, start or end."""
-        tokens = self.tokens(self.fronted(text, lang))
+        return self.encoded(self.fronted(text, lang), text)
+
+    def encoded(self, fronted: str, text: str) -> list[int]:
+        """`encode` of what the front made of `text`."""
+        tokens = self.tokens(fronted)
         if lost := sorted(set("".join(t.surface for t in tokens if self.lossy(t)))):
             raise VocabError(
                 f"no row for {named(lost)}, in {text!r}; merge the language into this vocabulary (`vocab.merge`) "

@@ -134,6 +134,14 @@ class System:
     def losses(self, batch: Example) -> Iterator[dict[str, Tensor]]:
         yield self.nets["net"](batch)[0]
 
+    def verdict(self, terms: dict[str, float]) -> float:
+        """`best` is chosen by the sum of the validation terms."""
+        return sum(terms.values())
+
+    def factors(self) -> dict[nn.Parameter, float]:
+        """All learn at `train.lr`."""
+        return {}
+
     @torch.no_grad()
     def align(self, batch: Example) -> dict[str, Tensor]:
         """What the model hears in a batch: durations `(batch, tokens)`, its `mel` and the `recording`'s, `(b, m, t)`."""

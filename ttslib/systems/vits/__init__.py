@@ -1,8 +1,10 @@
 """System `vits`: VITS and MMS-TTS, trained whole from scratch or from any published checkpoint.
 
-`load` takes a run's checkpoint, an export, or any VITS folder or hub id of Transformers whose tokenizer reads characters
-(facebook/mms-tts-kmr-script_latin, ...); `export` writes a folder that stock `VitsModel` and `VitsTokenizer` speak from.
-Two parts learn in turn: the discriminator, then the generator. `vits.discriminator=false` leaves the second alone.
+`load` takes a run's checkpoint, an export, any VITS folder or hub id of Transformers whose tokenizer reads characters
+(facebook/mms-tts-kmr-script_latin, ...), an original `G_*.pth`, or a Piper voice; `export` writes a folder that stock
+`VitsModel` and `VitsTokenizer` speak from. Two parts learn in turn: the discriminator, then the generator.
+`vits.discriminator=false` leaves the second alone. A voice may be the base (`adapt.base`: all of it is kept and learns on)
+or lend its sound alone (`vits.vocoder`: the text side starts fresh).
 """
 
 import hashlib
@@ -17,7 +19,7 @@ from transformers import VitsConfig, VitsModel
 from ttslib import adapt, losses
 from ttslib.dataset import BadClip, Example
 from ttslib.params import Params, ParamsError, validate
-from ttslib.systems.vits import configs, discriminator, features, letters, net, storage
+from ttslib.systems.vits import configs, discriminator, features, letters, net, sources, storage
 from ttslib.units import UnitsError
 from ttslib.vocab import restore
 from ttslib.vocab.characters import Characters
@@ -26,7 +28,7 @@ from ttslib.vocab.characters import Characters
 class System:
     """See `ttslib.systems` for what every system owns."""
 
-    length_of = "spec"
+    length_of = "wav"
 
     def __init__(
         self, p: Params, vits: VitsModel, tokenizer: Characters, speakers: Sequence[str], languages: Sequence[str],
@@ -49,17 +51,29 @@ class System:
 
     @classmethod
     def fresh(cls, p: Params, rows: Sequence) -> "System":
-        """A new system for the training rows: their characters and speakers; weights from `p.seed`."""
+        """A new system for the training rows: their symbols and speakers; weights from `p.seed`, and from `vits.vocoder`."""
         tokenizer = letters.fit([(r.text, r.lang) for r in rows], p)
         speakers, languages = sorted({r.speaker for r in rows}), sorted({r.lang for r in rows})
-        config = configs.config(p.vits.preset, p.vits.rate, len(tokenizer), len(speakers))
+        lender = cls.load(p.vits.vocoder) if p.vits.vocoder else None
+        if lender:
+            config = configs.like(lender.config, len(tokenizer), len(speakers))
+            p = p.model_copy(update={"vits": p.vits.model_copy(update={"rate": lender.rate})})
+        else:
+            config = configs.config(p.vits.preset, p.vits.rate, len(tokenizer), len(speakers))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(p.seed)
-            made = cls(p, net.fresh(config), tokenizer, speakers, languages)
-        made.begin_discriminator()
+            vits = net.fresh(config)
+        if lender:
+            net.lend(lender.generator.vits, vits)
+        made = cls(p, vits, tokenizer, speakers, languages)
+        made.begin()
         return made
 
-    def begin_discriminator(self) -> None:
+    def begin(self) -> None:
+        """As training starts: the discriminator's weights where they are given, and the modules that are held."""
+        for name, module in self.modules().items():
+            if self.p.vits.lr.get(name) == 0:
+                module.requires_grad_(False)
         if (path := self.p.vits.discriminator_from) is not None:
             if self.discriminator is None:
                 raise ParamsError("vits.discriminator_from names weights, vits.discriminator=false trains without them")
@@ -68,6 +82,8 @@ class System:
     def widened(self, p: Params, rows: Sequence) -> "System":
         """An untrained system of this one's shape that also has the characters and speakers of `rows`."""
         new = sorted({r.speaker for r in rows})
+        if p.vits.vocoder:
+            raise ParamsError("adapt.base keeps the whole voice, vits.vocoder its sound alone; give one of the two")
         if len(new) > 1 and self.config.num_speakers == 1:
             raise ParamsError(
                 f"adapt.base has one voice, the corpus {len(new)} ({', '.join(new[:5])}); choose one of them"
@@ -84,7 +100,7 @@ class System:
         config.num_speakers = len(speakers) if config.num_speakers > 1 else 1
         p = p.model_copy(update={"vits": p.vits.model_copy(update={"preset": self.p.vits.preset, "rate": self.rate})})
         made = System(p, net.build(config), tokenizer, speakers, languages, self.blanks)
-        made.begin_discriminator()
+        made.begin()
         return made
 
     @property
@@ -111,6 +127,17 @@ class System:
         found = {n: [q for q in m.parameters() if q.requires_grad] for n, m in nets.items() if m is not None}
         return {n: qs for n, qs in found.items() if qs}
 
+    def modules(self) -> dict[str, nn.Module]:
+        """What `vits.lr` can name."""
+        return dict(self.generator.vits.named_children()) | (
+            {"discriminator": self.discriminator} if self.discriminator else {}
+        )
+
+    def factors(self) -> dict[nn.Parameter, float]:
+        """Multiples of `train.lr`, where they are not 1."""
+        lr = self.p.vits.lr
+        return {q: lr[name] for name, module in self.modules().items() if name in lr for q in module.parameters()}
+
     @property
     def frame_seconds(self) -> float:
         return self.generator.hop / self.rate
@@ -119,19 +146,19 @@ class System:
     def feature_key(self) -> str:
         """Changes whenever `encode` would give something else."""
         g, voices = self.generator, self.speakers if self.config.num_speakers > 1 else []
-        content = ["vits-1", self.rate, g.window, g.hop, g.segment, self.tokenizer.digest, self.blanks, voices]
+        content = ["vits-2", self.rate, g.hop, g.segment, self.tokenizer.digest, self.blanks, voices]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def encode(self, row, wav: Tensor) -> Example:
-        """One clip: `text` (ids,), `wav` (samples,), `spec` (bins, frames) linear magnitudes, `speaker` scalar.
+        """One clip: `text` (ids,), `wav` (hop, frames) in 16 bits, `speaker` scalar.
 
-        `wav` is `(samples,)` at `self.rate`, cut to whole frames. Raises `BadClip` for letters without a row, for clips
-        shorter than the training segment, and when there are fewer frames than ids, so that no monotonic path exists.
+        `wav` comes as `(samples,)` at `self.rate`. Raises `BadClip` for symbols without a row, for clips shorter than the
+        training segment or not finite, and when there are fewer frames than ids, so that no monotonic path exists. Spectra
+        are made of each batch: kept, they would take four times the memory and save a thousandth of a step.
         """
         g, frames = self.generator, len(wav) // self.generator.hop
         try:
-            ids = letters.ids(row.text, row.lang, self.tokenizer, self.blanks)
-            speaker = self.voice(row.speaker)
+            ids, speaker = self.ids(row.text, row.lang), self.voice(row.speaker)
         except (UnitsError, ParamsError) as error:
             raise BadClip(str(error)) from None
         if frames < g.segment:
@@ -140,18 +167,23 @@ class System:
             )
         if frames < len(ids):
             raise BadClip(f"{frames} frames for {len(ids)} ids: spoken faster than one id a frame")
-        wav = wav[: frames * g.hop]
-        spec = features.spectrogram(wav[None], g.window, g.hop)[0]
-        return {"text": torch.tensor(ids), "wav": wav, "spec": spec, "speaker": torch.tensor(speaker)}
+        if not wav.isfinite().all():
+            raise BadClip("its samples are not finite")
+        return {"text": torch.tensor(ids), "wav": features.stored(wav, g.hop), "speaker": torch.tensor(speaker)}
+
+    def ids(self, text: str, lang: str) -> list[int]:
+        """What the text encoder reads for a normalised text. Raises `UnitsError` naming symbols that have no row."""
+        return letters.ids(text, lang, self.tokenizer, self.blanks)
 
     def measure(self, examples: Sequence[Example]) -> None:
         """Nothing: VITS reads magnitudes as they are."""
 
     def losses(self, batch: Example) -> Iterator[dict[str, Tensor]]:
-        """`discriminator`; then mel, kl, duration, adversarial and feature_matching, each times its weight, and outside
-        training `prior_mel`.
+        """`discriminator`; then mel, kl, duration, adversarial and feature_matching, each times its weight; outside
+        training also `prior_mel`, plain.
 
-        The generator runs once; its speech is judged again after the discriminator's step.
+        The generator runs once; its speech is judged again after the discriminator's step. What a fresh discriminator says
+        counts more and more over its first `vits.ramp` steps.
         """
         terms, seen = self.nets["generator"](batch)
         real, fake = seen["real"], seen["fake"].float()
@@ -159,9 +191,14 @@ class System:
             scores, _ = self.nets["discriminator"](torch.cat([real, fake.detach()]))
             halves = zip(*(s.chunk(2) for s in scores), strict=True)
             yield {"discriminator": losses.least_squares_discriminator(*map(list, halves))}
-            terms = terms | self.judged(real, fake)
-        weights = self.p.vits.model_dump() | {"prior_mel": self.p.vits.mel}
+            learnt = self.discriminator.taught(self.p.vits.ramp * self.p.data.accumulate, self.generator.training)
+            terms = terms | {name: learnt * value for name, value in self.judged(real, fake).items()}
+        weights = self.p.vits.model_dump() | {"prior_mel": 1.0}
         yield {name: weights[name] * value for name, value in terms.items()}
+
+    def verdict(self, terms: dict[str, float]) -> float:
+        """`best` is chosen by what can be heard: the error of speech made from text, and of its timing."""
+        return terms["prior_mel"] + terms["duration"]
 
     @torch.no_grad()
     def align(self, batch: Example) -> dict[str, Tensor]:
@@ -199,7 +236,7 @@ class System:
         if not (spoken := self.tokenizer.normalise(text, lang)):
             raise UnitsError(f"nothing to speak: the text is {text!r}")
         vits, was_training = self.generator.vits, self.generator.training
-        ids = torch.tensor([letters.ids(spoken, lang, self.tokenizer, self.blanks)], device=vits.device)
+        ids = torch.tensor([self.ids(spoken, lang)], device=vits.device)
         vits.noise_scale, vits.noise_scale_duration = self.p.vits.noise, self.p.vits.noise_duration
         self.generator.eval()
         try:
@@ -236,13 +273,16 @@ class System:
 
     @classmethod
     def load(cls, source: str | Path) -> "System":
-        """A trained system from a checkpoint, an export, or a VITS folder or hub id of Transformers (`owner/name`).
+        """A trained system from a checkpoint, an export, or what others published (see `sources.read`).
 
-        Raises `CheckpointError` for damaged folders, weights of another vocabulary and models that read phonemes,
-        `VocabError` where there is no tokenizer or the hub cannot be reached.
+        Raises `CheckpointError` for damaged folders and weights of another vocabulary, `VocabError` where there is no
+        tokenizer or the hub cannot be reached.
         """
-        own = (Path(source) / "system.json").is_file()
-        return storage.load(cls, Path(source)) if own else storage.load_published(cls, str(source))
+        if (Path(source) / "system.json").is_file():
+            return storage.load(cls, Path(source))
+        made = cls(*sources.read(str(source)))
+        made.generator.eval()
+        return made
 
 
 def known(name: str | None, names: list[str], what: str) -> str:

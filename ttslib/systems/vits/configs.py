@@ -18,6 +18,14 @@ PRESETS = {
 }  # fmt: skip
 
 
+def like(lender: VitsConfig, vocabulary: int, speakers: int) -> VitsConfig:
+    """The config of a model that sounds as `lender` does and has so many rows of text and speakers."""
+    made = VitsConfig.from_dict(lender.to_dict())
+    made.vocab_size, made.num_speakers = vocabulary, speakers
+    made.speaker_embedding_size = (lender.speaker_embedding_size or PRESETS["base"]["speaker"]) if speakers > 1 else 0
+    return made
+
+
 def config(preset: str, rate: int, vocabulary: int, speakers: int) -> VitsConfig:
     """The config of a new model for so many rows of text and speakers, at `rate` Hz."""
     size = PRESETS[preset]

@@ -76,6 +76,13 @@ class Discriminator(nn.Module):
     def __init__(self, width: float = 1.0):
         super().__init__()
         self.discriminators = nn.ModuleList([Hearing(None, width), *(Hearing(p, width) for p in PERIODS)])
+        self.register_buffer("lessons", torch.zeros((), dtype=torch.long))  # batches it has learnt from
+
+    def taught(self, ramp: int, training: bool) -> float:
+        """How much what it says counts, 0 to 1: a fresh one would mislead. In training, one lesson more is counted."""
+        share = min(1.0, self.lessons.item() / ramp) if ramp else 1.0
+        self.lessons += training
+        return share
 
     def forward(self, wav: Tensor) -> tuple[list[Tensor], list[list[Tensor]]]:
         """Scores `(b, places)` and features by discriminator, of waveforms `(b, 1, samples)`.
@@ -93,7 +100,7 @@ def load_original(net: Discriminator, path: str | Path) -> None:
         raise CheckpointError(f"{path}: no such file; vits.discriminator_from names an original VITS D_*.pth")
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
-        net.load_state_dict(found.get("model", found))
+        net.load_state_dict(found.get("model", found) | {"lessons": torch.tensor(2**31)})
     except (UnpicklingError, RuntimeError, TypeError, EOFError) as error:
         first = str(error).strip().splitlines()[0]
         raise CheckpointError(f"{path}: not the discriminator of VITS at this width ({first})") from None

@@ -14,9 +14,30 @@ MELS = 80
 LOG_FLOOR = 1e-5
 
 
-def spectrogram(wav: Tensor, window: int, hop: int) -> Tensor:
-    """Linear magnitude spectrogram `(b, window // 2 + 1, samples // hop)` of `(b, samples)`, in fp32."""
-    padded = F.pad(wav.float()[:, None], ((window - hop) // 2,) * 2, "reflect")[:, 0]
+def stored(wav: Tensor, hop: int) -> Tensor:
+    """`(samples,)` in [-1, 1] as 16-bit whole frames `(hop, samples // hop)`: half the memory, and padding is in frames."""
+    frames = wav[: len(wav) // hop * hop].view(-1, hop).T
+    return (frames * 32767).round().clamp(-32767, 32767).to(torch.int16).contiguous()
+
+
+def restored(frames: Tensor) -> Tensor:
+    """Waveforms `(b, t * hop)` in fp32 of stored frames `(b, hop, t)`."""
+    return frames.transpose(1, 2).flatten(1).float() / 32767
+
+
+def spectrogram(wav: Tensor, window: int, hop: int, lengths: Tensor | None = None) -> Tensor:
+    """Linear magnitude spectrogram `(b, window // 2 + 1, samples // hop)` of `(b, samples)`, in fp32.
+
+    `lengths` (b,) are samples before padding, each clip's end being reflected where it is: what a clip gives does not
+    depend on the batch. Frames behind it are not speech.
+    """
+    reach = (window - hop) // 2
+    if lengths is None:
+        padded = F.pad(wav.float()[:, None], (reach, reach), "reflect")[:, 0]
+    else:
+        place, last = torch.arange(-reach, wav.shape[1] + reach, device=wav.device).abs(), lengths[:, None] - 1
+        place = torch.where(place > last, 2 * last - place, place).clamp(min=0)
+        padded = wav.float().gather(1, place)
     hann = torch.hann_window(window, device=wav.device)
     found = torch.view_as_real(torch.stft(padded, window, hop, window, hann, center=False, return_complex=True))
     return (found.square().sum(-1) + 1e-6).sqrt()

@@ -39,18 +39,18 @@ class Generator(nn.Module):
     def forward(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Loss terms `mel`, `kl`, `duration` (scalars) and what was seen on the way, of one padded batch.
 
-        `batch` has `text` (b, n), `spec` (b, bins, t), `wav` (b, t * hop), their `_len`, and `speaker` (b,). Seen are
+        `batch` has `text` (b, n), `wav` (b, hop, t) in 16 bits, their `_len`, and `speaker` (b,). Seen are
         `durations` (b, n) in frames, and the waveforms `real` and `fake` (b, 1, s * hop) of one segment a clip. Outside
         training the noise is fixed by place and the segment is the middle one, so that validations compare, and there is
         `prior_mel`: the same segment spoken from the text alone, as `infer` will, at the recording's own timing.
         """
-        found, frames = self.latents(batch), batch["spec_len"]
+        found, frames = self.latents(batch), batch["wav_len"]
         with torch.autocast(found.z.device.type, enabled=False):
             kl = losses.kl(found.z_p, found.logs_q, found.m_p, found.logs_p, found.heard)
             duration = self.duration(found.hidden, found.durations, found.seen, found.voice)
         start = self.start(frames)
         fake = self.vits.decoder(cut(found.z, start, self.segment), found.voice)
-        target = self.mel(cut(batch["spec"], start, self.segment))
+        target = self.mel(cut(found.spec, start, self.segment))
         terms = {"mel": (self.mel_of(fake) - target).abs().mean(), "kl": kl, "duration": duration}
         if not self.training:
             prior = self.vits.flow(
@@ -58,17 +58,19 @@ class Generator(nn.Module):
             )
             spoken = self.vits.decoder(cut(prior, start, self.segment), found.voice)
             terms["prior_mel"] = (self.mel_of(spoken) - target).abs().mean()
-        real = cut(batch["wav"][:, None], start * self.hop, self.segment * self.hop)
+        real = cut(found.wav[:, None], start * self.hop, self.segment * self.hop)
         return terms, {"durations": found.durations, "real": real, "fake": fake}
 
     def latents(self, batch: dict[str, Tensor]) -> SimpleNamespace:
         """Posterior, flow, alignment and the prior `m_p`, `logs_p` (b, c, t) at each frame; fp32 where it must be."""
-        text, tokens, frames = batch["text"], batch["text_len"], batch["spec_len"]
-        seen, heard = within(tokens, text.shape[1]), within(frames, batch["spec"].shape[2])
+        text, tokens, frames = batch["text"], batch["text_len"], batch["wav_len"]
+        seen, heard = within(tokens, text.shape[1]), within(frames, batch["wav"].shape[2])
+        wav = features.restored(batch["wav"])
+        spec = features.spectrogram(wav, self.window, self.hop, frames * self.hop) * heard[:, None]
         mask, voice = heard[:, None].float(), self.voice(batch["speaker"])
         told = self.vits.text_encoder(text, seen[..., None].float(), seen.long())
         m_p, logs_p = (x.transpose(1, 2).float() for x in (told.prior_means, told.prior_log_variances))
-        _, m_q, logs_q = self.vits.posterior_encoder(batch["spec"], mask, voice)
+        _, m_q, logs_q = self.vits.posterior_encoder(spec, mask, voice)
         m_q, logs_q = m_q.float(), logs_q.float()
         z = (m_q + self.noise(m_q) * logs_q.exp()) * mask
         z_p = self.vits.flow(z, mask, voice).float()
@@ -77,7 +79,7 @@ class Generator(nn.Module):
         token = alignment.expand(durations, z_p.shape[2])[0][:, None].expand(-1, z_p.shape[1], -1)
         return SimpleNamespace(
             z=z, z_p=z_p, logs_q=logs_q, m_p=m_p.gather(2, token), logs_p=logs_p.gather(2, token), durations=durations,
-            hidden=told.last_hidden_state.transpose(1, 2).float(), seen=seen, heard=heard, voice=voice,
+            hidden=told.last_hidden_state.transpose(1, 2).float(), seen=seen, heard=heard, voice=voice, wav=wav, spec=spec,
         )  # fmt: skip
 
     def mel_of(self, wav: Tensor) -> Tensor:
@@ -93,7 +95,7 @@ class Generator(nn.Module):
         mask = found.heard[:, None].float()
         prior = self.vits.flow(found.m_p * mask, mask, found.voice, reverse=True)
         mel = self.mel_of(self.vits.decoder(prior * mask, found.voice))
-        return {"durations": found.durations, "mel": mel, "recording": self.mel(batch["spec"])}
+        return {"durations": found.durations, "mel": mel, "recording": self.mel(found.spec)}
 
     def voice(self, speaker: Tensor) -> Tensor | None:
         """Speaker embeddings `(b, c, 1)` of indices `(b,)`; None in a model of one voice."""
@@ -136,6 +138,20 @@ class Generator(nn.Module):
 def build(config: VitsConfig) -> VitsModel:
     """An untrained network of this shape, to be filled with weights; `config.resblock` "2" gives it Piper's blocks."""
     return with_blocks(VitsModel(config))
+
+
+def lend(lender: VitsModel, vits: VitsModel) -> None:
+    """Give `vits` the flow, posterior encoder and decoder of `lender`: how a voice sounds, apart from what text says.
+
+    Where one has several speakers and the other one, their conditioning stays as it is in `vits`.
+    """
+    kept = vits.state_dict()
+    sound = {
+        name: weight
+        for name, weight in lender.state_dict().items()
+        if name.startswith(("flow.", "posterior_encoder.", "decoder.")) and name in kept
+    }
+    vits.load_state_dict(sound, strict=False)
 
 
 def fresh(config: VitsConfig) -> VitsModel:

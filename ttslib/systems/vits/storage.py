@@ -1,4 +1,4 @@
-"""A `System` in files: its checkpoints and exports, and the models that others published."""
+"""A `System` in files: its checkpoints and exports."""
 
 from pathlib import Path
 
@@ -8,8 +8,6 @@ from torch import Tensor
 from transformers import VitsConfig
 
 from ttslib import adapt, checkpoint
-from ttslib.params import Params
-from ttslib.sections import Vits
 from ttslib.systems.vits import net, published
 from ttslib.systems.vits.resblocks import stock
 
@@ -60,16 +58,3 @@ def judge(file: Path) -> dict[str, Tensor]:
         raise checkpoint.CheckpointError(
             f"{file}: missing or damaged ({error}); it was exported with the voice"
         ) from None
-
-
-def load_published(cls, source: str):
-    """A model of Transformers as it is: no discriminator, which no published one has, and nobody's params."""
-    tokenizer, says = published.tokenizer(source)
-    vits, lang = published.model(source), published.language(says, source)
-    c = vits.config
-    own = Vits(rate=c.sampling_rate, discriminator=False, noise=c.noise_scale, noise_duration=c.noise_scale_duration)
-    speakers = [str(i) for i in range(c.num_speakers)]
-    p = Params(lang=lang, system="vits", vits=own)
-    made = cls(p, vits, tokenizer.made_for(lang), speakers, [lang], says.get("add_blank", True))
-    made.generator.eval()
-    return made
