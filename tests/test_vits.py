@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import VitsModel, VitsTokenizer
 from transformers.models.vits import tokenization_vits
 
-from ttslib import adapt, checkpoint, dataset, losses, params, pipeline
+from ttslib import adapt, checkpoint, dataset, losses, params, pipeline, session
 from ttslib.checkpoint import CheckpointError
 from ttslib.dataset import BadClip
 from ttslib.params import ParamsError
@@ -159,15 +159,26 @@ def test_segments_are_cut_at_the_same_place_in_wave_and_spectrum(vits):
     examples, g = batch(vits), vits.generator
     g.train()
     torch.manual_seed(1)
-    starts = {tuple(g.start(examples["spec_len"]).tolist()) for _ in range(300)}
+    starts = {tuple(g.start(examples["wav_len"]).tolist()) for _ in range(300)}
     firsts = [s[0] for s in starts]
     assert (min(firsts), max(firsts)) == (0, 40 - 32), "every start there is, no later one"
     start = torch.tensor([0, 3, 26])
-    wav = net.cut(examples["wav"][:, None], start * g.hop, g.segment * g.hop)
+    found = g.latents(examples)
+    wav = net.cut(found.wav[:, None], start * g.hop, g.segment * g.hop)
     for b, s in enumerate((0, 3, 26)):
-        assert wav[b, 0].equal(examples["wav"][b, 256 * s : 256 * (s + 32)])
+        clip = wave(40 + 9 * b, b)[256 * s : 256 * (s + 32)]
+        assert (wav[b, 0] - clip).abs().max() <= 0.5 / 32767 + 1e-7, "kept in 16 bits"
     inner = features.spectrogram(wav[:, 0], 1024, 256)[..., 2:-2]  # the outer two frames see the reflection
-    assert torch.allclose(inner, net.cut(examples["spec"], start, 32)[..., 2:-2], atol=1e-4)
+    assert torch.allclose(inner, net.cut(found.spec, start, 32)[..., 2:-2], atol=1e-4)
+
+
+def test_a_clips_spectrum_does_not_depend_on_the_batch(vits):
+    examples = batch(vits)
+    whole = vits.generator.latents(examples).spec
+    for b, frames in enumerate(examples["wav_len"].tolist()):
+        alone = features.spectrogram(features.restored(examples["wav"][b : b + 1, :, :frames]), 1024, 256)
+        assert torch.allclose(whole[b, :, :frames], alone[0], atol=1e-5)
+        assert not whole[b, :, frames:].any()
 
 
 def test_two_parts_over_several_processes_take_one_micro_batch(vits):
@@ -180,7 +191,7 @@ def test_two_parts_over_several_processes_take_one_micro_batch(vits):
 def test_durations_sum_to_the_frames_and_terms_are_named(vits):
     examples = batch(vits)
     terms, seen = vits.generator(examples)
-    assert seen["durations"].sum(1).equal(examples["spec_len"])
+    assert seen["durations"].sum(1).equal(examples["wav_len"])
     assert seen["real"].shape == seen["fake"].shape == (3, 1, 32 * 256)
     names = [list(t) for t in vits.losses(examples)]
     assert names == [["discriminator"], ["mel", "kl", "duration", "adversarial", "feature_matching"]]
@@ -199,7 +210,8 @@ def test_the_prior_path_is_text_flow_and_decoder_at_the_recordings_timing(vits):
     wav = model.decoder(model.flow(means, torch.ones(1, 1, 44), reverse=True))
     by_hand = features.log_mel(features.spectrogram(wav[:, 0], 1024, 256), 16000)
     assert torch.allclose(seen["mel"], by_hand, atol=1e-3)
-    assert seen["recording"].equal(features.log_mel(examples["spec"], 16000))
+    recorded = features.spectrogram(features.restored(examples["wav"]), 1024, 256)
+    assert torch.allclose(seen["recording"], features.log_mel(recorded, 16000), atol=1e-5)
 
 
 def test_a_weight_scales_its_term():
@@ -243,7 +255,7 @@ def test_adversarial_losses_are_least_squares():
 
 def test_its_weights_are_named_and_shaped_as_the_originals():
     with torch.device("meta"):
-        state = Discriminator(1.0).state_dict()
+        state = dict(Discriminator(1.0).named_parameters())
     assert len(state) == 111
     assert sum(v.numel() for v in state.values()) == 46_747_132
     assert state["discriminators.0.convs.4.weight_v"].shape == (1024, 4, 41)
@@ -265,16 +277,69 @@ def test_a_convolution_is_torchs_weight_normed_one():
 def test_an_original_checkpoint_begins_it_and_another_file_is_refused(tmp_path):
     with torch.no_grad():
         trained = Discriminator(1 / 32)
-    torch.save({"model": trained.state_dict(), "iteration": 7}, tmp_path / "D_100000.pth")
+    theirs = dict(trained.named_parameters())
+    torch.save({"model": theirs, "iteration": 7}, tmp_path / "D_100000.pth")
     system = made(discriminator_from=str(tmp_path / "D_100000.pth"))
-    assert all(v.equal(trained.state_dict()[k]) for k, v in system.discriminator.state_dict().items())
-    torch.save({"model": Discriminator(1 / 16).state_dict()}, tmp_path / "wide.pth")
+    assert all(v.equal(theirs[k]) for k, v in system.discriminator.named_parameters())
+    assert system.discriminator.taught(100, training=False) == 1, "it knows already"
+    torch.save({"model": dict(Discriminator(1 / 16).named_parameters())}, tmp_path / "wide.pth")
     (tmp_path / "text.pth").write_text("no weights")
     for name in ("wide.pth", "text.pth", "none.pth"):
         with pytest.raises(CheckpointError, match=name):
             load_original(Discriminator(1 / 32), tmp_path / name)
     with pytest.raises(ParamsError, match="discriminator"):
         made(discriminator=False, discriminator_from=str(tmp_path / "D_100000.pth"))
+
+
+def test_a_fresh_one_counts_more_and_more_with_what_it_has_learnt():
+    """Its own loss counts from the first batch on; what it says of the generator grows to its full weight."""
+    system, examples, said = made(ramp=4), batch(made()), []
+    for _ in range(6):
+        *_, terms = system.losses(examples)
+        said.append(terms["adversarial"].item() / losses.least_squares_generator(heard(system, examples)).item())
+    assert said == pytest.approx([0, 0.25, 0.5, 0.75, 1, 1], abs=0.02)
+    before = system.discriminator.lessons.item()
+    system.generator.eval()
+    [*system.losses(examples)]
+    assert system.discriminator.lessons.item() == before == 6, "validation teaches nothing"
+    assert "discriminator.lessons" in {f"discriminator.{n}" for n in adapt.weights(system.discriminator)}, (
+        "resumed with it"
+    )
+
+
+def heard(system: System, examples: dict) -> list:
+    """What the discriminator says of some speech of the generator."""
+    system.generator.eval()
+    scores, _ = system.discriminator(system.generator(examples)[1]["fake"])
+    system.generator.train()
+    return scores
+
+
+# Learning rates, and what is judged
+
+
+def test_modules_learn_at_their_own_rates_and_held_ones_not_at_all():
+    system = made(lr={"decoder": 0.1, "flow": 0.0, "discriminator": 0.5})
+    factors = system.factors()
+    vits = system.generator.vits
+    assert {factors[q] for q in vits.decoder.parameters()} == {0.1}
+    assert {factors[q] for q in system.discriminator.parameters()} == {0.5}
+    assert not any(q in factors for q in vits.text_encoder.parameters())
+    learning = {id(q) for q in system.parts()["generator"]}
+    assert not any(id(q) in learning for q in vits.flow.parameters())
+    optimizer = session.adamw(system.parts()["generator"], system.p, torch.device("cpu"), (), factors)
+    session.set_rates({"generator": optimizer}, 1e-3, 0)
+    rates = {id(q): group["lr"] for group in optimizer.param_groups for q in group["params"]}
+    assert {rates[id(q)] for q in vits.decoder.parameters()} == {1e-4}
+    assert {rates[id(q)] for q in vits.text_encoder.parameters()} == {1e-3}
+    with pytest.raises(ParamsError, match=r"vits\.lr"):
+        settings(lr={"decodre": 0.1})
+
+
+def test_best_is_judged_by_what_the_text_speaks(vits):
+    """A low kl can mean that posterior and prior both say nothing."""
+    terms = {"prior_mel": 0.5, "duration": 1.25, "kl": 1.0, "mel": 20.0, "discriminator": 6.0}
+    assert vits.verdict(terms) == 1.75
 
 
 # Text
@@ -292,9 +357,9 @@ def test_letters_without_a_row_are_refused_and_blanks_stand_between(vits):
         vits.encode(row(), wave(31))
     with pytest.raises(BadClip, match="32 frames for 33 ids"):
         vits.encode(row("bado bado bado b"), wave(32))
-    assert vits.encode(row("bado bado bado b"), wave(33))["spec"].shape == (513, 33)
-    with pytest.raises(ParamsError, match="phonemes"):
-        System.fresh(params.load("qaa", {"system": "vits", "text.units": "phonemes"}), [row()])
+    assert vits.encode(row("bado bado bado b"), wave(33))["wav"].shape == (256, 33)
+    with pytest.raises(BadClip, match="not finite"):
+        vits.encode(row(), wave(40) * float("nan"))
 
 
 @pytest.mark.parametrize("text", ["bad ku'tim", "bad, û - mel.", "BADÛ", "bad?"])

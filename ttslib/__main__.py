@@ -34,12 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def expected() -> tuple[type[Exception], ...]:
     """Errors that are about the user's input and speak for themselves; anything else is a bug and keeps its traceback."""
-    from ttslib import adapt, audio, checkpoint, dataset, manifest, runs, train, units
+    from ttslib import adapt, audio, checkpoint, dataset, espeak, manifest, runs, train, units
     from ttslib.corpora.clip import CorpusError
 
     return (
         params.ParamsError, CorpusError, manifest.ManifestError, dataset.DatasetError, checkpoint.CheckpointError,
-        runs.RunError, train.TrainError, adapt.AdaptError, units.UnitsError, audio.AudioError, FileNotFoundError,
+        runs.RunError, train.TrainError, adapt.AdaptError, units.UnitsError, audio.AudioError, espeak.EspeakError,
+        FileNotFoundError,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import VitsConfig, VitsModel
 
+from ttslib.checkpoint import CheckpointError
 from ttslib.systems.vits import net
 from ttslib.systems.vits.resblocks import with_blocks
 from ttslib.systems.vits.weights import fill
@@ -20,7 +21,7 @@ from ttslib.systems.vits.weights import fill
 PARTS = re.compile(r"(.+)\.(?:weight_([gv])|parametrizations\.weight\.original([01]))$")
 
 
-class OriginalError(ValueError):
+class OriginalError(CheckpointError):
     """Not an original VITS checkpoint, or one whose config.json does not fit; the message names the file and why."""
 
 

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
+from ttslib.checkpoint import CheckpointError
+
 PARAMETER = re.compile(r"(enc_p|dec|flow|dp|emb_g)\.")
 # The exporter renames folded weights; which layer a tensor belongs to is then seen from the node that reads it.
 SLOTS = {("Conv", 1): "weight", ("Conv", 2): "bias", ("Gather", 0): "weight"}
 SLOTS |= {("ConvTranspose", slot): role for (op, slot), role in SLOTS.items() if op == "Conv"}
 
 
-class PiperError(ValueError):
+class PiperError(CheckpointError):
     """Not a Piper VITS voice, or one that cannot be read; the message names the file and the reason."""
 
 

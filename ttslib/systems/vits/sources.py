@@ -95,9 +95,9 @@ def whole(vits: VitsModel, tokenizer: Phonemes, lang: str, name: str) -> VitsMod
 
     def say(numbers: dict) -> None:
         print(
-            f"{name} comes without a posterior encoder, which training needs; learnt from {numbers['audio_seconds']:.0f} s of "
-            f"its own speech: R2 {numbers['r2']:.2f}, mel error {numbers['mel_l1']:.2f}, {numbers['accuracy']:.0%} of frames "
-            f"aligned as they were spoken",
+            f"{name} comes without a posterior encoder, which training needs; learnt from {numbers['audio_seconds']:.0f} "
+            f"s of its own speech: R2 {numbers['r2']:.2f}, mel error {numbers['mel_l1']:.2f}, {numbers['accuracy']:.0%} of "
+            "frames aligned as they were spoken",
             file=sys.stderr,
         )
 
