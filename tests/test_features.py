@@ -1,5 +1,6 @@
 """Features: encoded once, kept under what they are made of; a bad clip is set aside by name and touches no other."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -61,6 +62,27 @@ def test_features_beyond_the_memory_budget_come_from_disk_unchanged(system, rows
     assert len(ram.ram) == 6
     assert 0 < len(disk.ram) < 6
     assert all(equal(ram[i], disk[i]) for i in range(6))
+
+
+def test_what_will_fill_the_memory_is_foretold(system, spoken, read, tmp_path, capsys):
+    """From a part of the clips, within 5 %, whatever else is set aside."""
+    rows = spoken.split("train")
+    whole = encode(system, rows, read, tmp_path)
+    taken = sum(dataset.nbytes(whole[i]) for i in range(len(whole)))
+    assert dataset.foretold(rows, lambda row: system.system.encode(row, read(row))) == pytest.approx(taken, rel=0.05)
+    assert "features:" not in capsys.readouterr().err, "a small corpus needs no statement"
+    encode(system, [*rows, replace(rows[0], text="ሰ")], read, tmp_path, ram_gb=taken / 4 / 2**30)
+    said = capsys.readouterr().err
+    hours = sum(row.seconds for row in rows) / 3600
+    assert f"features: {len(rows) + 1} clips, {hours:.2f} h, {taken / 2**30:.2f} GB of RAM" in said
+    share = float(re.search(r"holds (\d+)%, the others are read in every epoch", said)[1])
+    assert 22 <= share <= 25
+
+
+def test_what_is_held_in_memory_holds_no_file_open(system, rows, read, tmp_path):
+    encode(system, rows, read, tmp_path)
+    held = encode(system, rows, read, tmp_path).ram.values()
+    assert all(t.untyped_storage().nbytes() == t.nbytes for example in held for t in example.values())
 
 
 @pytest.mark.parametrize("change", [{"text": "bado."}, {"sha": "0" * 40}, {"end": 1.0}])

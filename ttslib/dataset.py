@@ -10,6 +10,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 Example = dict[str, Tensor]
+PROBES, OVERHEAD, WORTH_SAYING = 32, 700, 0.1  # clips, bytes a tensor, share of the budget
 
 
 class BadClip(ValueError):
@@ -57,8 +59,8 @@ class Features:
         return self.ram[index] if index in self.ram else load_file(self.files[index])
 
 
-def encode_all(system, rows: Sequence, read: Callable, cache: Path, ram_gb: float, workers: int = 0) -> Features:
-    """Encode `rows` with `system`, reusing what `cache` holds.
+def encode_all(system, rows: Sequence, read: Callable, cache: Path, ram_gb: float) -> Features:
+    """Encode `rows` with `system`, reusing what `cache` holds; what will not be small is foretold on stderr.
 
     `read(row) -> Tensor (samples,)` at `system.rate`. Raises `DatasetError` when nothing survives.
     """
@@ -67,17 +69,26 @@ def encode_all(system, rows: Sequence, read: Callable, cache: Path, ram_gb: floa
     folder = cache / system.feature_key[:16]
     folder.mkdir(parents=True, exist_ok=True)
     features, budget = Features([], [], []), ram_gb * 2**30
+
+    def made(row) -> tuple[Path, Example]:
+        file = folder / f"{row_key(row)}.safetensors"
+        return file, cached(file) or keep(file, checked(system.encode(row, read(row))))
+
+    if (expected := foretold(rows, lambda row: made(row)[1])) > WORTH_SAYING * budget:
+        hours, share = sum(row.end - row.start for row in rows) / 3600, min(1.0, budget / expected)
+        rest = "" if share == 1 else f"; data.ram_gb={ram_gb:g} holds {share:.0%}, the others are read in every epoch"
+        print(f"features: {len(rows)} clips, {hours:.2f} h, {expected / 2**30:.2f} GB of RAM{rest}", file=sys.stderr)
     quiet = not sys.stderr.isatty()
     for row in tqdm(rows, desc="features", unit="clip", mininterval=10 if quiet else 0.1, delay=5 if quiet else 0):
-        file = folder / f"{row_key(row)}.safetensors"
         try:
-            example = cached(file) or keep(file, checked(system.encode(row, read(row))))
+            file, example = made(row)
         except BadClip as reason:
             features.quarantined.append({"id": row.id, "reason": str(reason)})
             continue
-        size = sum(t.nbytes for t in example.values())
+        size = nbytes(example)
         if size <= budget:
-            features.ram[len(features)] = example
+            # A loaded tensor is a view of its mapped file: not in RAM yet, and a process may map some 65,000 files.
+            features.ram[len(features)] = {name: tensor.clone() for name, tensor in example.items()}
             budget -= size
         features.ids.append(row.id)
         features.files.append(file)
@@ -88,6 +99,21 @@ def encode_all(system, rows: Sequence, read: Callable, cache: Path, ram_gb: floa
         reasons = "; ".join(sorted({b["reason"] for b in features.quarantined})) or "there were no clips"
         raise DatasetError(f"none of {len(rows)} clips can be encoded for {type(system).__name__}: {reasons}")
     return features
+
+
+def nbytes(example: Example) -> int:
+    """What an example takes in RAM: its tensors, and what Python and torch keep for each."""
+    return sum(t.nbytes + OVERHEAD for t in example.values())
+
+
+def foretold(rows: Sequence, made: Callable) -> float:
+    """Bytes of all rows' examples, from some of them: an example grows with its clip."""
+    size = seconds = 0.0
+    for row in rows[:: -(-len(rows) // PROBES) or 1]:
+        with suppress(BadClip):  # met again, and quarantined, when it is its turn
+            size += nbytes(made(row))
+            seconds += row.end - row.start
+    return size / seconds * sum(row.end - row.start for row in rows) if seconds else 0.0
 
 
 def joined(own: Features, replayed: Mapping[str, Features]) -> Features:

@@ -16,8 +16,8 @@ LOG_FLOOR = 1e-5
 
 def stored(wav: Tensor, hop: int) -> Tensor:
     """`(samples,)` in [-1, 1] as 16-bit whole frames `(hop, samples // hop)`: half the memory, and padding is in frames."""
-    frames = wav[: len(wav) // hop * hop].view(-1, hop).T
-    return (frames * 32767).round().clamp(-32767, 32767).to(torch.int16).contiguous()
+    whole = (wav[: len(wav) // hop * hop] * 32767).round_().clamp_(-32767, 32767).to(torch.int16)
+    return whole.view(-1, hop).T.contiguous()
 
 
 def restored(frames: Tensor) -> Tensor:
