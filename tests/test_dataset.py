@@ -1,5 +1,6 @@
 """Order and batches: every clip once an epoch, within budget, the same from any point and for any number of processes."""
 
+import itertools
 from itertools import islice
 
 import numpy as np
@@ -124,3 +125,11 @@ def test_making_a_loader_leaves_the_random_state_alone(clips):
     for workers in (0, 2):
         batches(train, workers, count=2)
         assert torch.get_rng_state().equal(before)
+
+
+def test_a_stream_knows_what_is_left_of_an_epoch():
+    stream = Stream([10, 20, 30, 40, 50], 60, seed=1)
+    positions = [position for position, _ in itertools.islice(stream, 2 * len(stream.epoch(0)))]
+    for position in positions:
+        assert stream.left(position) == len(stream.epoch(position.epoch)) - position.batch
+    assert stream.left(positions[len(stream.epoch(0)) - 1]) == 0

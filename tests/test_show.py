@@ -134,3 +134,24 @@ def test_a_census_shows_characters_code_points_and_counts():
     assert "&lt;" in found
     assert "U+1230" in found
     assert found.index("U+0020") < found.index("U+1230") < found.index("U+003C"), "most frequent first"
+
+
+def test_progress_says_how_much_is_left():
+    rows = [{"step": 0, "val/mel": 1.0}]
+    assert show.progress(rows) == "step 0"
+    rows += [
+        {
+            "step": 10,
+            "last_step": 90,
+            "eta_s": 90.0,
+            "epoch": 1,
+            "epoch_eta_s": 30.0,
+            "clips/s": 4.123,
+            "memory_gb": 2.5,
+        }
+    ]
+    rows += [{"step": 11, "val/mel": 0.5}]
+    said = show.progress(rows)
+    assert said.startswith(
+        "step 11 of 90, about 1.5 minutes left; epoch 2, 0.5 minutes left of it; 4.12 clips/s, 2.5 GB"
+    )

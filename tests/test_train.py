@@ -143,3 +143,19 @@ def test_training_moves_the_weights_and_the_random_state_is_the_seeds(prepared):
     ends = [load_file(done.run.checkpoints / "latest" / "model.safetensors") for done in (first, again, other)]
     assert all(torch.equal(ends[0][k], ends[1][k]) for k in ends[0])
     assert not all(torch.equal(ends[0][k], ends[2][k]) for k in ends[0])
+
+
+def test_each_epoch_ends_with_validation_and_a_checkpoint(fit):
+    """And the history foresees how long the epoch and the run will take."""
+    _, run, start = fit(
+        small("train.each_epoch=true", "train.steps=12", "train.evaluate_every=1000", "train.log_every=1")
+    )
+    start()
+    rows = history(run)
+    epochs = {row["step"]: row["epoch"] for row in rows if "epoch" in row}
+    turns = [step for step in epochs if step > 1 and epochs[step] > epochs[step - 1]]
+    assert len(turns) >= 2
+    assert [row["step"] for row in rows if "val/total" in row] == sorted({0, *turns, 12})
+    assert {row["last_step"] for row in rows if "last_step" in row} == {12}
+    foreseen = {row["step"]: row["epoch_eta_s"] for row in rows if "epoch_eta_s" in row}
+    assert all((eta == 0) == (step + 1 in turns) for step, eta in foreseen.items() if step < max(turns))

@@ -18,7 +18,7 @@ from ttslib.params import ParamsError
 from ttslib.systems.vits import System, configs, features, letters, net
 from ttslib.systems.vits.discriminator import Conv, Discriminator, load_original
 from ttslib.text.romanise import romanizer
-from ttslib.train import TrainError, fit
+from ttslib.train import fit
 from ttslib.units import UnitsError
 
 TEXT = "bado kemi talu"
@@ -184,7 +184,7 @@ def test_a_clips_spectrum_does_not_depend_on_the_batch(vits):
 def test_two_parts_over_several_processes_take_one_micro_batch(vits):
     engine = SimpleNamespace(num_processes=2)
     p = params.load("qaa", {"system": "vits", "data.accumulate": 2})
-    with pytest.raises(TrainError, match=r"data\.accumulate=2 with 2 processes"):
+    with pytest.raises(ParamsError, match=r"data\.accumulate=2 with 2 processes"):
         fit(vits, None, None, p, None, None, engine=engine)
 
 

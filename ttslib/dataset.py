@@ -235,6 +235,10 @@ class Stream:
         batches = plan([self.lengths[i] for i in taken], self.budget, self.seed, number)
         return [[taken[i] for i in batch] for batch in batches]
 
+    def left(self, position: Position) -> int:
+        """Micro-batches that the epoch of `position` still has, over all processes."""
+        return len(self.epoch(position.epoch)) - position.batch
+
     def __iter__(self) -> Iterator[tuple[Position, list[int]]]:
         epoch, batch, turn, mine = self.start.epoch, self.start.batch, 0, []
         while True:

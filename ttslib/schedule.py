@@ -67,11 +67,20 @@ class Schedule:
     def over(self, step: int) -> bool:
         if self.minutes is None:
             return step >= self.end
-        typical = statistics.median(self.recent) if self.recent else 0.0
-        return self.left < typical / 2
+        return self.left < self.typical / 2
 
     def eta(self, step: int) -> float:
         """Seconds until the end at the present speed."""
         if self.minutes is not None:
             return max(0.0, self.left + self.reserve)
-        return (self.end - step) * (statistics.median(self.recent) if self.recent else 0.0)
+        return (self.end - step) * self.typical
+
+    @property
+    def typical(self) -> float:
+        """Seconds a step at the present speed."""
+        return statistics.median(self.recent) if self.recent else 0.0
+
+    def state(self, now, left: float) -> dict[str, float]:
+        """For the history: the epoch, its `left` steps and those of the whole run in seconds, and the last step foreseen."""
+        times = {"epoch_eta_s": left * self.typical, "eta_s": self.eta(now.step), "elapsed_s": self.seconds}
+        return {"epoch": now.position.epoch, "last_step": self.end} | times

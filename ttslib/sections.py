@@ -255,6 +255,8 @@ class Train(Section):
     """decay of the exponential moving average of the weights used to listen and export; 0 = none"""
     evaluate_every: Count = 500
     """validation, fixed sentences and `best` every so many steps"""
+    each_epoch: bool = False
+    """also at the end of every epoch"""
     checkpoint_every: Count = 500
     """periodic checkpoint every so many steps"""
     keep: Count = 2

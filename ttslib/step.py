@@ -6,7 +6,20 @@ from contextlib import ExitStack
 import torch
 
 from ttslib import losses, session
-from ttslib.params import Params
+from ttslib.params import Params, ParamsError
+
+
+def feasible(system, p: Params, engine) -> None:
+    """Raise `ParamsError` for micro-batches of a system of several parts over several processes.
+
+    A net's forward for the last micro-batch arms the exchange of gradients, and all parts' forwards come before the first
+    backward of the second part: it would send the first micro-batch's gradients and keep the others.
+    """
+    if (count := len(system.parts())) > 1 and p.data.accumulate > 1 and engine.num_processes > 1:
+        raise ParamsError(
+            f"data.accumulate={p.data.accumulate} with {engine.num_processes} processes cannot train the {count} parts "
+            f"of {p.system}; set data.accumulate=1 and raise data.frames"
+        )
 
 
 def step(system, parts: dict, optimizers: dict, micros: list, p: Params, engine) -> dict[str, float] | None:

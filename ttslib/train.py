@@ -18,7 +18,7 @@ from ttslib.ema import Ema
 from ttslib.params import Params
 from ttslib.runs import Run
 from ttslib.schedule import Schedule
-from ttslib.step import step
+from ttslib.step import feasible, step
 from ttslib.stop import Stop
 from ttslib.track import Track
 
@@ -48,18 +48,11 @@ def fit(
 
     Writes checkpoints and history into `run`. `listen(system, step)` is called at every evaluation on the main process,
     with the averaged weights in place. `guard` holds the validation clips of each language that must not be forgotten.
-    Raises `TrainError` after more than `train.max_skips` steps in a row without a finite gradient, and for micro-batches of
-    a system of several parts over several processes; `CheckpointError` when `p.resume` meets a checkpoint of other data,
-    units or network.
+    Raises `TrainError` after more than `train.max_skips` steps in a row without a finite gradient, `CheckpointError` when
+    `p.resume` meets a checkpoint of other data, units or network.
     """
     schedule, engine, guard = Schedule(p.train, p.minutes), engine or session.engine(p), guard or {}
-    if (count := len(system.parts())) > 1 and p.data.accumulate > 1 and engine.num_processes > 1:
-        # A net's forward for the last micro-batch arms the exchange of gradients, and all parts' forwards come before the
-        # first backward of the second part: it would send the first micro-batch's gradients and keep the others.
-        raise TrainError(
-            f"data.accumulate={p.data.accumulate} with {engine.num_processes} processes cannot train the {count} parts "
-            f"of {p.system}; set data.accumulate=1 and raise data.frames"
-        )
+    feasible(system, p, engine)
     for net in system.nets.values():
         net.to(engine.device).train()
     raw, parts = dict(system.nets), system.parts()
@@ -100,7 +93,7 @@ def fit(
             evaluate_and_save()
             checkpoint.load(run.checkpoints / "latest")
         while not (stopped := session.agreed(why_stop(stop, schedule, now, p), engine)):
-            began = time.monotonic()
+            began, epoch = time.monotonic(), now.position.epoch
             micros, ids, frames = [], [], 0
             for now.position, indices, batch in (next(batches) for _ in range(p.data.accumulate)):
                 micros.append(to_device(batch, engine.device))
@@ -127,9 +120,9 @@ def fit(
             if now.step % p.train.log_every == 0:
                 schedule.refit(now.step)
                 schedule.end = session.agreed(schedule.end, engine)
-                state = {"lr": rate, "epoch": now.position.epoch, "eta_s": schedule.eta(now.step)}
-                track.log(session.row(now, system, engine) | state | {"elapsed_s": schedule.seconds}, now.step)
-            if now.step % p.train.evaluate_every == 0:
+                left = stream.left(now.position) / (p.data.accumulate * engine.num_processes)
+                track.log(session.row(now, system, engine) | {"lr": rate} | schedule.state(now, left), now.step)
+            if now.step % p.train.evaluate_every == 0 or (p.train.each_epoch and now.position.epoch > epoch):
                 evaluate_and_save()
             elif now.step % p.train.checkpoint_every == 0:
                 files.save(now, schedule)

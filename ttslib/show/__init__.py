@@ -176,6 +176,18 @@ def cell(value) -> str:
     return f'<td dir="auto" style="text-align:left">{html.escape(str(value))}</td>'
 
 
+def progress(rows: Sequence[Mapping]) -> str:
+    """Where a run stands by its history, in a line."""
+    last = next((row for row in reversed(rows) if "eta_s" in row), None)
+    if last is None:
+        return f"step {rows[-1]['step']}"
+    return (
+        f"step {rows[-1]['step']} of {last['last_step']}, about {last['eta_s'] / 60:.1f} minutes left; epoch "
+        f"{last['epoch'] + 1}, {last['epoch_eta_s'] / 60:.1f} minutes left of it; {last['clips/s']:.3g} clips/s, "
+        f"{last['memory_gb']:.2g} GB"
+    )
+
+
 class Live:
     """The one display of a training run: curves and the newest sentence, redrawn in place at most every few seconds.
 
@@ -196,8 +208,7 @@ class Live:
     def draw(self, rows: Sequence[Mapping]) -> None:
         from IPython.display import display
 
-        eta = next((r["eta_s"] for r in reversed(rows) if "eta_s" in r), float("nan"))
-        content = Html(f"<p>step {rows[-1]['step']}, about {eta / 60:.1f} minutes left</p>{image(curves(rows))}")
+        content = Html(f"<p>{progress(rows)}</p>{image(curves(rows))}")
         if self.handle is None:
             self.handle = display(content, display_id=True)
         else:
