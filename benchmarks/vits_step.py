@@ -5,7 +5,8 @@
 
 The plain step is the order of the public trainers (jaywalnut310/vits train.py): the discriminator hears real and generated
 speech in two calls, and both again, with gradients for its own weights, in the generator's turn. Both steps have the same
-networks, batch and optimizers and take turns. Medians over `--steps`. On a machine that others use the wall clock means
+networks, batch and optimizers and take turns. Medians over `--steps`. GFLOP are counted; `of the peak` is against a square
+matrix product of the same precision and threads, timed between the steps. On a machine that others use the wall clock means
 nothing (the same step took 6 and 10 s): `--threads 1 --cpu-seconds` does.
 """
 
@@ -13,10 +14,12 @@ import argparse
 import statistics
 import time
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from ttslib import alignment, dataset, losses, params
 from ttslib.systems.vits import System, features
@@ -55,6 +58,18 @@ class Clock:
                 return plain(*args, **kwargs)
 
         setattr(owner, name, timed)
+
+
+class Flops(TorchDispatchMode):
+    """Counts the arithmetic of what runs inside; `FlopCounterMode` does not bear `autograd.grad`."""
+
+    total = 0
+
+    def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+        out = op(*args, **(kwargs or {}))
+        if count := flop_registry.get(op._overloadpacket):
+            self.total += count(*args, **(kwargs or {}), out_val=out)
+        return out
 
 
 def ours(system: System, batch: dict, optimizers: dict, clock: Clock) -> None:
@@ -101,6 +116,7 @@ def main() -> None:
     options.add_argument("--letters", type=int, default=60, help="letters of each clip; with blanks twice as many ids")
     options.add_argument("--steps", type=int, default=5)
     options.add_argument("--threads", type=int, default=1)
+    options.add_argument("--square", type=int, default=2048, help="size of the matrices that stand for the peak")
     options.add_argument("--device", default="cpu")
     options.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     options.add_argument("--discriminator", action=argparse.BooleanOptionalAction, default=True)
@@ -119,21 +135,34 @@ def main() -> None:
         for part, qs in system.parts().items()
     }
     half = torch.autocast(device.type, torch.bfloat16, enabled=o.precision == "bf16")
-    whole: dict[str, list[float]] = {"ours": [], "plain": []}
+    whole: dict[str, list[float]] = {"ours": [], "plain": [], "matrix product": []}
+    square = torch.randn(o.square, o.square, device=device)
+    turns = {
+        "ours": lambda: ours(system, batch, optimizers, Clock(device)),
+        "plain": lambda: plain(system, batch, optimizers),
+        "matrix product": lambda: square @ square,
+    }
+    gflop = {}
     for step in range(o.steps + 1):
-        for name in whole:
-            before = clock.now()
-            with half:
-                ours(system, batch, optimizers, Clock(device)) if name == "ours" else plain(system, batch, optimizers)
+        for name, turn in turns.items():
+            with Flops() if not step else nullcontext() as counted, half:
+                before = clock.now()
+                turn()
+                spent = clock.now() - before
             if step:  # the first warms caches
-                whole[name].append(clock.now() - before)
+                whole[name].append(spent)
+            else:
+                gflop[name] = counted.total / 1e9
     seconds = {name: statistics.median(found) for name, found in whole.items()}
+    peak = gflop["matrix product"] / seconds.pop("matrix product")
     millions = {n: sum(q.numel() for q in m.parameters()) / 1e6 for n, m in system.nets.items()}
     networks = ", ".join(f"{n} {m:.2f} M" for n, m in millions.items())
     ids = batch["text"].shape[1]
     print(f"{o.device} {o.precision}, {o.threads} threads, {o.batch} clips of {o.frames} frames, {ids} ids, {networks}")
     for name, s in seconds.items():
+        rate = gflop[name] / s
         print(f"{name:6} {s:8.3f} s a step  {o.batch / s:8.2f} samples/s  x{seconds['plain'] / s:.2f}")
+        print(f"{'':6} {gflop[name] / o.batch:8.1f} GFLOP a sample, {rate:.0f} GFLOP/s, {rate / peak:.0%} of the peak")
 
     vits = system.generator.vits
     for stage, module in {

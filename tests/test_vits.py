@@ -223,18 +223,37 @@ def test_a_weight_scales_its_term():
     assert b["kl"].item() == pytest.approx(a["kl"].item())
 
 
-def test_the_generators_turn_leaves_no_gradient_in_the_discriminator():
-    system = made()
-    system.discriminator.discriminators[0].conv_post.bias.requires_grad_(False)
-    before = [q.requires_grad for q in system.discriminator.parameters()]
-    turns = system.losses(batch(system))
+def test_the_discriminators_opinion_reaches_the_generator_as_if_it_were_asked_directly():
+    """Its slope is taken beforehand and handed on; each part's turn leaves the other's gradients alone."""
+    system = made(ramp=0, adversarial=0.7, feature_matching=1.3)
+    examples, hears = batch(system), system.discriminator
+    torch.manual_seed(0)
+    terms, seen = system.generator(examples)
+    (_, wanted), (scores, found) = hears(seen["real"]), hears(seen["fake"])
+    said = 0.7 * losses.least_squares_generator(scores), 1.3 * losses.feature_matching(wanted, found)
+    weighted = 45 * terms["mel"] + terms["kl"] + terms["duration"]
+    direct = torch.autograd.grad(weighted + said[0] + said[1], [*system.generator.parameters()], allow_unused=True)
+    torch.manual_seed(0)
+    turns = system.losses(examples)
     losses.total(next(turns)).backward()
     assert all(q.grad is None for q in system.generator.parameters())
-    for q in system.discriminator.parameters():
-        q.grad = None
-    losses.total(next(turns)).backward()
-    assert all(q.grad is None for q in system.discriminator.parameters())
-    assert [q.requires_grad for q in system.discriminator.parameters()] == before
+    own = [q.grad.clone() for q in hears.parameters()]
+    terms = next(turns)
+    losses.total(terms).backward()
+    assert all(q.grad.equal(g) for q, g in zip(hears.parameters(), own, strict=True))
+    assert [terms["adversarial"].item(), terms["feature_matching"].item()] == pytest.approx([s.item() for s in said])
+    for (name, q), wanted in zip(system.generator.named_parameters(), direct, strict=True):
+        if wanted is not None:
+            assert torch.allclose(q.grad, wanted, rtol=1e-3, atol=1e-4 * wanted.abs().max().item() + 1e-7), name
+
+
+def test_a_held_layer_of_the_discriminator_stays_held():
+    system = made()
+    bias = system.discriminator.discriminators[0].conv_post.bias.requires_grad_(False)
+    for terms in system.losses(batch(system)):
+        losses.total(terms).backward()
+    assert bias.grad is None and not bias.requires_grad
+    assert system.discriminator.discriminators[0].conv_post.weight_v.grad is not None
 
 
 def test_adversarial_losses_are_least_squares():

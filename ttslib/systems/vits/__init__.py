@@ -24,6 +24,8 @@ from ttslib.units import UnitsError
 from ttslib.vocab import restore
 from ttslib.vocab.characters import Characters
 
+SLOPE_SCALE = 4096.0  # lifts the slope at a single sample, 1e-5 and less, above what fp16 can tell from zero
+
 
 class System:
     """See `ttslib.systems` for what every system owns."""
@@ -182,19 +184,36 @@ class System:
         """`discriminator`; then mel, kl, duration, adversarial and feature_matching, each times its weight; outside
         training also `prior_mel`, plain.
 
-        The generator runs once; its speech is judged again after the discriminator's step. What a fresh discriminator says
-        counts more and more over its first `vits.ramp` steps.
+        What a fresh discriminator says counts more and more over its first `vits.ramp` steps.
         """
         terms, seen = self.nets["generator"](batch)
-        real, fake = seen["real"], seen["fake"].float()
-        if "discriminator" in self.parts():
-            scores, _ = self.nets["discriminator"](torch.cat([real, fake.detach()]))
-            halves = zip(*(s.chunk(2) for s in scores), strict=True)
-            yield {"discriminator": losses.least_squares_discriminator(*map(list, halves))}
-            learnt = self.discriminator.taught(self.p.vits.ramp * self.p.data.accumulate, self.generator.training)
-            terms = terms | {name: learnt * value for name, value in self.judged(real, fake).items()}
         weights = self.p.vits.model_dump() | {"prior_mel": 1.0}
-        yield {name: weights[name] * value for name, value in terms.items()}
+        terms = {name: weights[name] * value for name, value in terms.items()}
+        if "discriminator" in self.parts():
+            learnt, opinion = self.judged(seen["real"], seen["fake"].float())
+            yield {"discriminator": learnt}
+            terms |= opinion
+        yield terms
+
+    def judged(self, real: Tensor, fake: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The discriminator's own loss, and what it thinks of `fake`, weighted: adversarial, feature_matching.
+
+        It hears each once: the slope of its opinion is taken here, before it learns from the same forward, and travels on to
+        the generator with the term `adversarial`. The usual order, hearing both again after its step, costs it half as much
+        again for an opinion that is one step younger.
+        """
+        v, learning = self.p.vits, torch.is_grad_enabled()
+        spoken = fake.detach().requires_grad_(learning)
+        (scores, wanted), (answers, found) = (self.nets["discriminator"](wav) for wav in (real, spoken))
+        own = losses.least_squares_discriminator(scores, answers)
+        share = self.discriminator.taught(v.ramp * self.p.data.accumulate, self.generator.training)
+        adversarial = share * v.adversarial * losses.least_squares_generator(answers)
+        matching = share * v.feature_matching * losses.feature_matching(wanted, found)
+        if learning:
+            (slope,) = torch.autograd.grad(SLOPE_SCALE * (adversarial + matching), spoken, retain_graph=True)
+            carried = (fake * (slope.float() / SLOPE_SCALE)).sum()
+            adversarial = adversarial.detach() + (carried - carried.detach())
+        return own, {"adversarial": adversarial, "feature_matching": matching.detach()}
 
     def verdict(self, terms: dict[str, float]) -> float:
         """`best` is chosen by what can be heard: the error of speech made from text, and of its timing."""
@@ -204,23 +223,6 @@ class System:
     def align(self, batch: Example) -> dict[str, Tensor]:
         """What the model hears in a batch: durations `(b, ids)`, mels of the recording and of the text at its timing."""
         return self.generator.align(batch)
-
-    def judged(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-        """What the discriminator thinks of `fake`, without gradients for its own weights: a third of its arithmetic."""
-        learning = [q for q in self.discriminator.parameters() if q.requires_grad]
-        try:
-            for q in learning:
-                q.requires_grad_(False)
-            with torch.no_grad():
-                _, wanted = self.discriminator(real)
-            scores, found = self.discriminator(fake)  # not the prepared net: no gradient of it travels in this turn
-        finally:
-            for q in learning:
-                q.requires_grad_(True)
-        return {
-            "adversarial": losses.least_squares_generator(scores),
-            "feature_matching": losses.feature_matching(wanted, found),
-        }
 
     def voice(self, name: str | None) -> int:
         """Index of a speaker (default: the first), 0 in a network of one voice. Raises `ParamsError` for another name."""
