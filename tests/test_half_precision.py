@@ -10,7 +10,7 @@ import pytest
 import torch
 from training import small
 
-from ttslib import checkpoint, pipeline, runs, session, train
+from ttslib import checkpoint, params, pipeline, runs, session, train
 from ttslib.systems.acoustic import System
 from ttslib.track import Track
 
@@ -44,6 +44,19 @@ def fit(outputs, clips, spoken, monkeypatch):
         return result, run, rows, engine.scaler.get_scale()
 
     return run_it
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpu", "device", "got"),
+    [
+        ("auto", True, "auto", "bf16"), ("auto", True, "cpu", "fp32"), ("auto", False, "auto", "fp32"),
+        ("fp32", True, "auto", "fp32"), ("fp16", False, "cpu", "fp16"),
+    ],
+)  # fmt: skip
+def test_the_arithmetic_is_chosen_by_the_machine_where_it_may(monkeypatch, asked, gpu, device, got):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: gpu)
+    assert session.arithmetic(params.load("qaa", precision=asked, device=device)) == got
 
 
 def test_overflowing_gradients_scale_down_and_are_no_skipped_steps(fit):

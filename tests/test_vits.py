@@ -247,6 +247,25 @@ def test_the_discriminators_opinion_reaches_the_generator_as_if_it_were_asked_di
             assert torch.allclose(q.grad, wanted, rtol=1e-3, atol=1e-4 * wanted.abs().max().item() + 1e-7), name
 
 
+def test_in_half_precision_the_terms_agree_and_are_whole_floats():
+    """Mel, KL, alignment and durations stay in fp32 inside; the slope that travels to the generator survives."""
+    system = made(ramp=0)
+    system.generator.eval()  # the same noise both times
+    examples, found = batch(system), {}
+    for name in ("whole", "half"):
+        for q in (q for part in system.nets.values() for q in part.parameters()):
+            q.grad = None
+        with torch.autocast("cpu", torch.bfloat16, enabled=name == "half"):
+            turns = [terms for terms in system.losses(examples)]
+        assert all(value.dtype == torch.float32 for terms in turns for value in terms.values())
+        for terms in turns:
+            losses.total(terms).backward()
+        slopes = torch.cat([q.grad.flatten() for q in system.generator.vits.decoder.parameters()])
+        found[name] = {n: v.item() for terms in turns for n, v in terms.items()}, slopes
+    assert found["half"][0] == pytest.approx(found["whole"][0], rel=0.05)
+    assert torch.nn.functional.cosine_similarity(found["half"][1], found["whole"][1], dim=0) > 0.9
+
+
 def test_a_held_layer_of_the_discriminator_stays_held():
     system = made()
     bias = system.discriminator.discriminators[0].conv_post.bias.requires_grad_(False)

@@ -294,8 +294,8 @@ class Params(Section):
     """seed of initial weights, data order, dropout and synthesis"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """where to train; auto = cuda, else mps, else cpu"""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """arithmetic of the training step"""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+    """arithmetic of the training step; auto = bf16 on a GPU that has it, else fp32"""
     threads: Count | None = None
     """CPU threads; null = all cores this process may use"""
     tracking: Literal["online", "offline", "disabled"] = "offline"

@@ -26,11 +26,19 @@ def engine(p: Params) -> Accelerator:
         raise ParamsError("device: mps was asked for and PyTorch sees none; use device=auto or device=cpu")
     launched = "WORLD_SIZE" in os.environ
     AcceleratorState._reset_state(reset_partial_state=not launched)  # a notebook may train twice, with other settings
-    precision = "no" if p.precision == "fp32" else p.precision
+    precision = {"fp32": "no"}.get(arithmetic(p), arithmetic(p))
     quiet = DistributedDataParallelKwargs(broadcast_buffers=False)  # validation shards may differ in length
     made = Accelerator(mixed_precision=precision, cpu=p.device == "cpu", kwargs_handlers=[quiet])
     torch.set_num_threads(p.threads or max(1, cores() // made.num_processes))
     return made
+
+
+def arithmetic(p: Params) -> str:
+    """What `precision` comes to on this machine: fp32, bf16 or fp16."""
+    if p.precision != "auto":
+        return p.precision
+    gpu = p.device in ("auto", "cuda") and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return "bf16" if gpu else "fp32"
 
 
 def cores() -> int:
@@ -156,7 +164,7 @@ def fingerprint(system, p: Params, engine: Accelerator, guard: Mapping[str, Feat
     reads = {k: v for k, v in system.tokenizer.state().items() if k not in ("symbols", "data")}
     keep = {"system": p.system, "tokenizer": reads | {"sha256": system.tokenizer.digest}}
     keep |= {"vocabularies": {name: list(names) for name, names in system.vocabularies.items()}}
-    keep |= {"seed": p.seed, "precision": p.precision}
+    keep |= {"seed": p.seed, "precision": arithmetic(p)}
     keep |= {"data.frames": p.data.frames, "data.accumulate": p.data.accumulate, "processes": engine.num_processes}
     if system.adaptation:  # what was started from, and which rows could learn
         keep |= {"base": system.adaptation["base"], "adapt": p.adapt.model_dump(mode="json", exclude={"base"})}

@@ -109,7 +109,9 @@ class System:
     def spare(self) -> tuple[str, ...]:
         """Names of the rows that a published network has beyond its vocabulary."""
         rows = self.generator.vits.text_encoder.embed_tokens.weight.shape[0]
-        return tuple(f"<row {i}>" for i in range(len(self.tokenizer), rows))
+        return tuple(
+            f"<spare {i}>" for i in range(rows - len(self.tokenizer))
+        )  # the same names when tokens come before
 
     @property
     def vocabularies(self) -> dict[str, tuple[str, ...]]:
