@@ -14,6 +14,7 @@ import argparse
 import statistics
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
@@ -98,14 +99,17 @@ def plain(system: System, batch: dict, optimizers: dict) -> None:
         optimizer.zero_grad(set_to_none=True)
 
 
-def prepared(o: argparse.Namespace) -> tuple[System, dict]:
+def prepared(o: argparse.Namespace) -> tuple[System, Iterator]:
     p = params.load("default", {"system": "vits", "vits.preset": o.preset, "vits.discriminator": o.discriminator})
     rng = torch.Generator().manual_seed(0)
     text = "".join("abcdefghij"[i] for i in torch.randint(10, (o.letters,), generator=rng))
     row = SimpleNamespace(text=text, lang="en", speaker="one")
     system = System.fresh(p, [row])
     clips = [0.1 * torch.randn(o.frames * system.generator.hop, generator=rng) for _ in range(o.batch)]
-    return system, dataset.collate([system.encode(row, wav) for wav in clips])
+    ram = {i: system.encode(row, wav) for i, wav in enumerate(clips)}
+    features = dataset.Features([*map(str, ram)], [], [o.frames] * o.batch, ram=ram)
+    stream = dataset.Stream(features.lengths, o.frames * o.batch, seed=0)
+    return system, dataset.loader(features, stream, workers=0, pin=o.device == "cuda")
 
 
 def main() -> None:
@@ -126,8 +130,8 @@ def main() -> None:
     o = options.parse_args()
     torch.set_num_threads(o.threads)
     device = torch.device(o.device)
-    system, batch = prepared(o)
-    batch, clock = dataset.to_device(batch, device), Clock(device, o.cpu_seconds)
+    system, batches = prepared(o)
+    batch, clock = dataset.to_device(next(batches)[2], device), Clock(device, o.cpu_seconds)
     for module in system.nets.values():
         module.to(device).train()
     optimizers = {
@@ -177,6 +181,8 @@ def main() -> None:
     total = []
     for _ in range(o.steps):
         before = clock.now()
+        with clock.of("loader"):
+            batch = dataset.to_device(next(batches)[2], device)
         with half:
             ours(system, batch, optimizers, clock)
         total.append(clock.now() - before)

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from ttslib import params
 from ttslib.params import ParamsError
 from ttslib.paths import PARAMS
+from ttslib.systems import SYSTEMS
 
 FILES = sorted(PARAMS.glob("*.yaml"))
 
@@ -31,6 +32,18 @@ def test_every_shipped_file_loads_under_its_name(file):
     assert p.lang == (file.stem if file.stem != "default" else "am")
     assert p == params.load(file)
     assert params.validate(yaml.safe_load(str(p)), "printed") == p  # what a run stores is what it ran with
+
+
+@pytest.mark.parametrize("file", sorted((PARAMS / "systems").glob("*.yaml")), ids=lambda f: f.stem)
+def test_a_system_has_its_own_defaults_below_the_languages_file(file, tmp_path):
+    assert file.stem in SYSTEMS
+    own, plain = params.load("am", system=file.stem), params.load("am")
+    assert own != plain.model_copy(update={"system": file.stem}), "it says nothing"
+    assert own == params.load("am", {"system": file.stem})
+    lower = written(tmp_path, f"lang: am\nsystem: {file.stem}\ntrain: {{lr: 0.5}}\n")
+    found = params.load(lower)
+    assert found.train.lr == 0.5 and found.train.betas == own.train.betas != plain.train.betas
+    assert params.load(lower, {"system": "acoustic"}).train.betas == plain.train.betas
 
 
 def test_default_file_is_the_documentation():

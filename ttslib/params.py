@@ -1,4 +1,5 @@
-"""One strict, typed, frozen object per run: `params/default.yaml` < `params/<lang>.yaml` < dials < overrides.
+"""One strict, typed, frozen object per run: `params/default.yaml` < `params/systems/<system>.yaml`, where there is one, <
+`params/<lang>.yaml` < dials < overrides.
 
 Unknown keys and wrong types are one clear error each (`ParamsError`), with the nearest valid name. The fields are in
 `ttslib.sections`; `document()` writes them out as `params/default.yaml`.
@@ -22,7 +23,7 @@ class ParamsError(ValueError):
 
 
 def load(lang: str | Path, overrides: Mapping[str, Any] | Iterable[str] = (), **dials: Any) -> Params:
-    """Read `params/<lang>.yaml` (or the file `lang` names) over `params/default.yaml` and apply dials and overrides.
+    """Read `params/<lang>.yaml` (or the file `lang` names) over the defaults and apply dials and overrides.
 
     `dials` are top-level fields, `None` meaning "what the file says". `overrides` are dotted: `{"train.lr": 1e-3}` or
     `["train.lr=1.0e-3"]`. Raises `ParamsError` for a missing file, an unknown key, a wrong type or a value out of range.
@@ -37,10 +38,14 @@ def load(lang: str | Path, overrides: Mapping[str, Any] | Iterable[str] = (), **
         raise ParamsError(
             f"lang: no file {path}; known are {', '.join(known)}; copy params/default.yaml{near(str(lang), known)}"
         )
-    merged = read(PARAMS / "default.yaml")
-    merge(merged, read(path), str(path))
-    merge(merged, {k: v for k, v in dials.items() if v is not None}, "dials")
-    for key, value in dotted(overrides).items():
+    merged, own, given = read(PARAMS / "default.yaml"), read(path), dotted(overrides)
+    dials = {k: v for k, v in dials.items() if v is not None}
+    system = (merged | own | dials | given).get("system")
+    if (suited := PARAMS / "systems" / f"{system}.yaml").is_file():
+        merge(merged, read(suited), str(suited))
+    merge(merged, own, str(path))
+    merge(merged, dials, "dials")
+    for key, value in given.items():
         for name in reversed(key.split(".")[1:]):
             value = {name: value}
         merge(merged, {key.split(".")[0]: value}, f"override {key}")

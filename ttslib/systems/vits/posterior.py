@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -96,6 +97,13 @@ def recover(
     }
 
 
+def progress(steps: int):
+    from tqdm import tqdm
+
+    quiet = not sys.stderr.isatty()
+    return tqdm(range(steps), desc="posterior encoder", mininterval=10 if quiet else 0.1, delay=5 if quiet else 0)
+
+
 def train(model: VitsModel, clips: list[tuple[Spoken, int | None]], steps: int) -> float:
     """Fit `model.posterior_encoder` to the clips, in place; the mean loss (nats a latent) of the last tenth."""
     encoder, device = model.posterior_encoder.train(), model.device
@@ -105,7 +113,7 @@ def train(model: VitsModel, clips: list[tuple[Spoken, int | None]], steps: int) 
         optimizer, lambda i: min((i + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * max(0, i - warm) / (steps - warm + 1)))
     )
     lengths, losses = torch.tensor([float(clip.z.shape[1]) for clip, _ in clips]), []
-    for step in range(steps):
+    for step in progress(steps):
         picked = [clips[i] for i in torch.multinomial(lengths, BATCH, replacement=True)]
         starts = [int(torch.randint(max(1, clip.z.shape[1] - CROP + 1), ())) for clip, _ in picked]
         pieces = [(c.spec[:, s : s + CROP], c.z[:, s : s + CROP]) for (c, _), s in zip(picked, starts, strict=True)]

@@ -93,16 +93,12 @@ def whole(vits: VitsModel, tokenizer: Phonemes, lang: str, name: str) -> VitsMod
     lines = [line[1] for line in shipped(read) if not isinstance(line, Dropped)]
     lines = [letters.ids(normalisers.normalise(line, read), lang, tokenizer, True) for line in lines[:SENTENCES]]
 
-    def say(numbers: dict) -> None:
-        print(
-            f"{name} comes without a posterior encoder, which training needs; learnt from {numbers['audio_seconds']:.0f} "
-            f"s of its own speech: R2 {numbers['r2']:.2f}, mel error {numbers['mel_l1']:.2f}, {numbers['accuracy']:.0%} of "
-            "frames aligned as they were spoken",
-            file=sys.stderr,
-        )
-
-    made, numbers = posterior.cached(paths.outputs() / "posteriors", vits, lines, STEPS)
-    say(numbers)
+    made, n = posterior.cached(paths.outputs() / "posteriors", vits, lines, STEPS)
+    print(
+        f"{name} comes without a posterior encoder, which training needs; learnt from {n['audio_seconds']:.0f} s of its own "
+        f"speech: R2 {n['r2']:.2f}, mel error {n['mel_l1']:.2f}, {n['accuracy']:.0%} of frames aligned as they were spoken",
+        file=sys.stderr,
+    )
     return made
 
 
