@@ -134,6 +134,23 @@ def test_a_new_script_is_grown_first_then_merged_then_trained(outputs, monkeypat
     assert new[name][:size].equal(old[name][:size]) and not new[name][size:].equal(old[name][size:])
 
 
+def test_another_system_takes_the_same_notebooks(outputs, monkeypatch, tmp_path):
+    """03 and 04 with VITS: the alignment is drawn over its own spectrum, the same sentences stand before and after."""
+    monkeypatch.chdir(tmp_path)
+    few = {"train.steps": 2, "train.log_every": 1, "data.frames": 400}
+    trained = run("03_train", tmp_path, system="vits", run="first", overrides=few)
+    page = "".join("".join(html) for html in outputs_of(trained, "text/html"))
+    assert "step 0" in page and "step 2" in page and page.count("<audio") >= 3
+    assert len(outputs_of(trained, "image/png")) >= 3
+    rows = json.loads((outputs / "qaa/vits/first/training_history.json").read_text())
+    assert {"discriminator", "adversarial", "feature_matching", "kl", "mel", "duration"} <= rows[-2].keys()
+    assert rows[-1]["val/total"] == rows[-1]["val/prior_mel"] + rows[-1]["val/duration"]
+    heard = run("04_listening", tmp_path, system="vits", run="first")
+    card = json.loads((outputs / "qaa/vits/first/scorecard.json").read_text())
+    assert card["scored"] == len(card["sentences"]) > 0
+    assert "".join("".join(html) for html in outputs_of(heard, "text/html")).count("<audio") >= 12
+
+
 def test_unknown_parameter_stops_the_notebook(outputs, tmp_path):
     with pytest.raises(
         papermill.PapermillExecutionError, match=r"langg: there is no such parameter; did you mean lang\?"
