@@ -15,7 +15,7 @@ from ttslib import adapt, checkpoint, dataset, losses, params, pipeline, session
 from ttslib.checkpoint import CheckpointError
 from ttslib.dataset import BadClip
 from ttslib.params import ParamsError
-from ttslib.systems.vits import System, configs, features, letters, net
+from ttslib.systems.vits import System, configs, features, letters, net, pieces
 from ttslib.systems.vits.discriminator import Conv, Discriminator, load_original
 from ttslib.text.romanise import romanizer
 from ttslib.train import fit
@@ -124,15 +124,64 @@ def test_kl_is_the_written_out_sum_over_what_is_not_padding():
     assert found.item() == pytest.approx(torch.distributions.kl_divergence(q, p).item(), abs=0.01)
 
 
-def test_the_duration_bound_is_transformers_own(vits):
-    sdp, b, n = vits.generator.vits.duration_predictor.eval(), 2, 5
-    hidden, w = torch.randn(b, 32, n), torch.randint(1, 9, (b, 1, n)).float()
-    mask = torch.tensor([[1.0] * 5, [1.0] * 3 + [0.0] * 2])[:, None]
-    torch.manual_seed(5)
-    noise = torch.randn(b, 2, n)
-    ours = net.duration_bound(sdp, hidden, w * mask, mask, noise, None)
-    torch.manual_seed(5)
-    assert torch.allclose(ours, sdp(hidden, mask, durations=w * mask), atol=1e-4)
+@torch.no_grad()
+def test_the_duration_predictors_training_undoes_what_it_speaks_by():
+    """Noise to log durations by stock Transformers, back to noise by our flows; the flow that inference leaves out moves the
+    other half alone."""
+    torch.manual_seed(0)
+    sdp = made().generator.vits.duration_predictor.eval()
+    for q in sdp.parameters():
+        q.add_(0.1 * torch.randn_like(q))  # no layer may hide behind its zeros
+    hidden, mask = torch.randn(2, 32, 5), torch.tensor([[1.0] * 5, [1.0] * 3 + [0.0] * 2])[:, None]
+    torch.manual_seed(3)
+    spoken = sdp(hidden, mask, reverse=True, noise_scale=1.0)
+    torch.manual_seed(3)
+    noise = torch.randn(2, 2, 5)
+    condition = sdp.conv_proj(sdp.conv_dds(sdp.conv_pre(hidden), mask)) * mask
+    latents = noise
+    for flow in reversed(sdp.flows[1:]):
+        latents, _ = flow(latents.flip(1), mask, global_conditioning=condition, reverse=True)
+    latents, _ = sdp.flows[0](latents, mask, global_conditioning=condition, reverse=True)
+    assert torch.allclose(latents[:, :1] * mask, spoken * mask, atol=1e-5)
+    again, grown = pieces.flowed(sdp.flows, latents, mask, condition)
+    assert torch.allclose(again * mask, noise * mask, atol=1e-4)
+
+    def density(x):
+        return pieces.flowed(sdp.flows, x.view(1, 2, 5), mask[:1], condition[:1])[0].flatten()
+
+    exact = torch.autograd.functional.jacobian(density, latents[0].flatten()).slogdet()[1]
+    assert grown[0].item() == pytest.approx(exact.item(), abs=1e-3)
+
+
+def test_the_durations_that_are_taught_are_the_durations_that_are_spoken():
+    torch.manual_seed(0)
+    sdp = made().generator.vits.duration_predictor.train()
+    hidden, mask = torch.randn(1, 32, 6).expand(8, -1, -1), torch.ones(8, 1, 6)
+    taught = torch.tensor([1.0, 3.0, 9.0, 2.0, 14.0, 5.0]).expand(8, 1, 6)
+    optimizer = torch.optim.AdamW(sdp.parameters(), lr=5e-3)
+    for _ in range(120):
+        noise = torch.randn(8, 2, 6)
+        loss = net.duration_bound(sdp, hidden, taught, mask, noise, None).sum() / mask.sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        spoken = sdp.eval()(hidden, mask, reverse=True, noise_scale=0.3).exp().ceil()
+    assert (spoken - taught).abs().mean() < 1.0
+
+
+def test_the_duration_bound_is_one():
+    """Over many draws of its noise the bound lies above -log p, which the last coupling's zeros leave a plain Gaussian's."""
+    torch.manual_seed(0)
+    sdp, draws = made().generator.vits.duration_predictor.eval(), 4000
+    hidden, mask = torch.randn(1, 32, 1).expand(draws, -1, -1), torch.ones(draws, 1, 1)
+    w = torch.full((draws, 1, 1), 3.0)
+    with torch.no_grad():
+        bound = net.duration_bound(sdp, hidden, w, mask, torch.randn(draws, 2, 1), None)
+        uniform = torch.rand(200_000).double()
+    log_w = (3 - uniform).log()  # log p(w) = log of the integral of p(log(w - u)) / (w - u) over u
+    exact = -(torch.distributions.Normal(0.0, 1.0).log_prob(log_w) - log_w).exp().mean().log()
+    assert exact.item() < bound.mean().item() < exact.item() + 0.7
 
 
 def test_the_spectrogram_is_a_fourier_sum_and_the_mel_slaneys():

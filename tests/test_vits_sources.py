@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from test_vits_original import write as write_original
-from transformers import VitsModel
+from transformers import VitsModel, VitsTokenizer
 
 from ttslib import adapt, params
 from ttslib.checkpoint import CheckpointError
@@ -110,13 +110,16 @@ def test_a_package_without_a_voice_is_refused(name, message):
         System.load(f"package:{name}")
 
 
-def test_phonemes_are_a_vocabulary_of_their_own_from_scratch():
+def test_phonemes_are_a_vocabulary_of_their_own_from_scratch(tmp_path):
     p = settings(**{"text.units": "phonemes"})
     system = System.fresh(p, [row("bado kemi", "qaa")])
     assert system.tokenizer.symbols[0] == "_" and "ˈ" in system.tokenizer.symbols
     ids = system.ids("bado", "qaa")
     assert ids[::2] == [0] * (len(ids) // 2 + 1), "the blank between all, as stock VitsTokenizer puts it"
-    assert "".join(system.tokenizer.names[i] for i in ids[1::2]) == system.tokenizer.fronted("bado", "qaa")
+    ipa = system.tokenizer.fronted("bado", "qaa")
+    assert "".join(system.tokenizer.names[i] for i in ids[1::2]) == ipa
+    stock = VitsTokenizer.from_pretrained(system.export(tmp_path / "voice"))
+    assert stock(ipa)["input_ids"] == ids, "there it reads phonemes: its own phonemizer knows American English alone"
 
 
 def test_an_original_checkpoint_is_a_system_with_its_own_reading(tmp_path):

@@ -32,8 +32,10 @@ def likelihood(z_p: Tensor, m_p: Tensor, logs_p: Tensor) -> Tensor:
 def duration_bound(sdp, hidden: Tensor, w: Tensor, mask: Tensor, noise: Tensor, voice: Tensor | None) -> Tensor:
     """Variational bound of -log p(w | text) `(b,)` by the stochastic duration predictor's layers (VITS, sec. 2.2.2).
 
-    `w` are frames per token and `mask` `(b, 1, n)`, `noise` `(b, 2, n)` is N(0, 1). Written out, since Transformers' own
-    draws its noise inside: u dequantises the whole numbers w, v augments them. The text is detached, as in the paper.
+    `w` are frames per token and `mask` `(b, 1, n)`, `noise` `(b, 2, n)` is N(0, 1): u dequantises the whole numbers w, v
+    augments them. The text is detached, as in the paper. Written out, since the training direction of Transformers' own
+    layers exchanges w and v once more than their inference (a flip after the affine layer, which the reference has not):
+    trained by it, the durations that are spoken are those of v, which nothing has learnt.
     """
     x = sdp.conv_pre(hidden.detach())
     if voice is not None:
@@ -43,14 +45,22 @@ def duration_bound(sdp, hidden: Tensor, w: Tensor, mask: Tensor, noise: Tensor, 
     noise = noise * mask
     gaussian = 0.5 * ((math.log(2 * math.pi) + noise.square()) * mask).sum((1, 2))
     latents, log_q = noise, -gaussian
-    for flow in sdp.post_flows:
-        latents, change = flow(latents, mask, global_conditioning=x + y)
-        latents, log_q = latents.flip(1), log_q - change
+    latents, change = flowed(sdp.post_flows, latents, mask, x + y)
+    log_q = log_q - change
     u, v = latents.split(1, 1)
     log_q = log_q - ((F.logsigmoid(u) + F.logsigmoid(-u)) * mask).sum((1, 2))
     log_w = ((w - u.sigmoid()) * mask).clamp(min=1e-5).log() * mask
-    latents, log_p = torch.cat([log_w, v], 1), -log_w.sum((1, 2))
-    for flow in sdp.flows:
-        latents, change = flow(latents, mask, global_conditioning=x)
-        latents, log_p = latents.flip(1), log_p + change
+    latents, change = flowed(sdp.flows, torch.cat([log_w, v], 1), mask, x)
+    log_p = change - log_w.sum((1, 2))
     return 0.5 * ((math.log(2 * math.pi) + latents.square()) * mask).sum((1, 2)) - log_p + log_q
+
+
+def flowed(flows, latents: Tensor, mask: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+    """`latents` (b, 2, n) through an affine layer and the couplings, the halves exchanged after each coupling; and the log
+    determinant `(b,)`. What `VitsStochasticDurationPredictor` undoes when it speaks."""
+    affine, *couplings = flows
+    latents, log_determinant = affine(latents, mask, global_conditioning=condition)
+    for coupling in couplings:
+        latents, change = coupling(latents, mask, global_conditioning=condition)
+        latents, log_determinant = latents.flip(1), log_determinant + change
+    return latents, log_determinant

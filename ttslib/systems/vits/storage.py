@@ -18,6 +18,9 @@ def export(system, folder: Path) -> Path:
     """Write what Transformers' `VitsModel` and `VitsTokenizer` read, and beside it `system.json` and the discriminator
     (`discriminator.safetensors`), with which `load` can also train on.
 
+    A voice of phonemes reads IPA there (Transformers phonemizes American English alone); Piper's own layout of ids, with
+    symbols for start and end, is not what that tokenizer gives: take `System.ids`.
+
     A decoder with Piper's blocks is written in the wider form that says the same in stock ones; only checkpoints keep the
     small form.
     """
