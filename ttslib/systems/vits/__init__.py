@@ -107,11 +107,9 @@ class System:
 
     @property
     def spare(self) -> tuple[str, ...]:
-        """Names of the rows that a published network has beyond its vocabulary."""
-        rows = self.generator.vits.text_encoder.embed_tokens.weight.shape[0]
-        return tuple(
-            f"<spare {i}>" for i in range(rows - len(self.tokenizer))
-        )  # the same names when tokens come before
+        """Names of the rows that a published network has beyond its vocabulary: the same when tokens come before them."""
+        rows = len(self.generator.vits.text_encoder.embed_tokens.weight)
+        return tuple(f"<spare {i}>" for i in range(rows - len(self.tokenizer)))
 
     @property
     def vocabularies(self) -> dict[str, tuple[str, ...]]:
