@@ -216,8 +216,8 @@ class System:
         return own, {"adversarial": adversarial, "feature_matching": matching.detach()}
 
     def verdict(self, terms: dict[str, float]) -> float:
-        """`best` is chosen by what can be heard, the mel error of speech made from text; the duration term's bound says little
-        across epochs and rises on small corpora while the voice still gains."""
+        """`best` is chosen by what can be heard, the mel error of speech made from text; the duration term's bound rises on
+        small corpora while the voice still gains."""
         return terms["prior_mel"]
 
     @torch.no_grad()
