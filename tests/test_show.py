@@ -153,5 +153,5 @@ def test_progress_says_how_much_is_left():
     rows += [{"step": 11, "val/mel": 0.5}]
     said = show.progress(rows)
     assert said.startswith(
-        "step 11 of 90, about 1.5 minutes left; epoch 2, 0.5 minutes left of it; 4.12 clips/s, 2.5 GB"
+        "step 11 of about 90, about 1.5 minutes left; epoch 2, 0.5 minutes left of it; 4.12 clips/s, 2.5 GB"
     )

@@ -182,7 +182,7 @@ def progress(rows: Sequence[Mapping]) -> str:
     if last is None:
         return f"step {rows[-1]['step']}"
     return (
-        f"step {rows[-1]['step']} of {last['last_step']}, about {last['eta_s'] / 60:.1f} minutes left; epoch "
+        f"step {rows[-1]['step']} of about {last['last_step']}, about {last['eta_s'] / 60:.1f} minutes left; epoch "
         f"{last['epoch'] + 1}, {last['epoch_eta_s'] / 60:.1f} minutes left of it; {last['clips/s']:.3g} clips/s, "
         f"{last['memory_gb']:.2g} GB"
     )
