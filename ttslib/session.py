@@ -26,7 +26,7 @@ def engine(p: Params) -> Accelerator:
         raise ParamsError("device: mps was asked for and PyTorch sees none; use device=auto or device=cpu")
     launched = "WORLD_SIZE" in os.environ
     AcceleratorState._reset_state(reset_partial_state=not launched)  # a notebook may train twice, with other settings
-    precision = {"fp32": "no"}.get(arithmetic(p), arithmetic(p))
+    precision = "no" if arithmetic(p) == "fp32" else arithmetic(p)
     quiet = DistributedDataParallelKwargs(broadcast_buffers=False)  # validation shards may differ in length
     made = Accelerator(mixed_precision=precision, cpu=p.device == "cpu", kwargs_handlers=[quiet])
     torch.set_num_threads(p.threads or max(1, cores() // made.num_processes))

@@ -79,8 +79,9 @@ def fit(
         began = time.monotonic()
         with ema.swapped(), checkpoint.own_rng(p.seed):
             terms = session.validate(system, val, p, engine)
-            now.judge(system.verdict(terms))
-            row = {f"val/{k}": v for k, v in terms.items()} | {"val/total": system.verdict(terms)}
+            score = system.verdict(terms)
+            now.judge(score)
+            row = {f"val/{k}": v for k, v in terms.items()} | {"val/total": score}
             track.log(row | forgetting.watch(system, guard, now, p, engine), now.step)
             if listen and engine.is_main_process:
                 listen(system, now.step)

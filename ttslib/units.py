@@ -92,7 +92,7 @@ def split(text: str, lang: str, kind: str) -> list[str]:
         return list(text)
     from ttslib import espeak
 
-    return list(espeak.phonemes(text, espeak.VOICES.get(lang, lang)))
+    return list(espeak.phonemes(text, espeak.voice_of(lang)))
 
 
 def compared(mine: Sequence[str], other: Sequence[str]) -> tuple[list[str], list[str], list[tuple[str, int, int]]]:

@@ -6,6 +6,6 @@ from collections.abc import Iterable
 from tqdm import tqdm
 
 
-def bar(items: Iterable, label: str, total: int | None = None) -> tqdm:
+def bar(items: Iterable, label: str, total: int | None = None, unit: str = "clip") -> tqdm:
     """`items` with a bar: live on a terminal, one line every 10 s in a log or a headless notebook."""
-    return tqdm(items, desc=label, total=total, unit="clip", mininterval=0.1 if sys.stderr.isatty() else 10)
+    return tqdm(items, desc=label, total=total, unit=unit, mininterval=0.1 if sys.stderr.isatty() else 10)

@@ -32,7 +32,7 @@ class Phonemes(Characters):
 
     def fronted(self, text: str, lang: str) -> str:
         """espeak-ng's IPA of a normalised text, its marks apart from their letters (NFD). Raises `EspeakError`."""
-        return phonemes(text, dict(self.voices).get(lang) or espeak.VOICES.get(lang, lang))
+        return phonemes(text, dict(self.voices).get(lang) or espeak.voice_of(lang))
 
     def state(self) -> dict:
         return super().state() | {"voices": dict(self.voices)}
@@ -44,7 +44,7 @@ class Phonemes(Characters):
     @classmethod
     def fit(cls, lines: Iterable[tuple[str, str]], homophones: bool = False) -> Self:
         """The symbols of `(normalised text, language)` lines after padding."""
-        found = {c for text, lang in lines for c in phonemes(text, espeak.VOICES.get(lang, lang))}
+        found = {c for text, lang in lines for c in phonemes(text, espeak.voice_of(lang))}
         table = {name: i for i, name in enumerate([PAD, *sorted(found - {PAD})])}
         return cls(json.dumps(table, ensure_ascii=False).encode(), homophones=homophones)
 

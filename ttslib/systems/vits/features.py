@@ -5,13 +5,20 @@ As in jaywalnut310/vits mel_processing.py: not centred, (window - hop) / 2 sampl
 """
 
 import functools
+import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from transformers import VitsConfig
 
 MELS = 80
 LOG_FLOOR = 1e-5
+
+
+def window_and_hop(config: VitsConfig) -> tuple[int, int]:
+    """Samples that a spectrum sees, and from one to the next."""
+    return 2 * (config.spectrogram_bins - 1), math.prod(config.upsample_rates)
 
 
 def stored(wav: Tensor, hop: int) -> Tensor:

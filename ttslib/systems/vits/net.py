@@ -33,8 +33,7 @@ class Generator(nn.Module):
         vits.text_encoder.encoder.layerdrop = (
             0.0  # the reference has none; Transformers' draws from NumPy's global state
         )
-        self.window = 2 * (vits.config.spectrogram_bins - 1)
-        self.hop = math.prod(vits.config.upsample_rates)
+        self.window, self.hop = features.window_and_hop(vits.config)
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Loss terms `mel`, `kl`, `duration` (scalars) and what was seen on the way, of one padded batch.

@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from torch import Tensor
 from transformers import VitsConfig, VitsModel
 
 from ttslib import alignment
+from ttslib.corpora.progress import bar
 from ttslib.systems.vits import features, net
 from ttslib.systems.vits.resblocks import with_blocks
 
@@ -54,13 +54,9 @@ def speak(model: VitsModel, ids: Sequence[int], speaker: int | None = None) -> S
     finally:
         hook.remove()
     durations = torch.ceil(seen[0].exp() / model.speaking_rate).long()
-    spec = features.spectrogram(said.waveform, *window_and_hop(model.config))
+    spec = features.spectrogram(said.waveform, *features.window_and_hop(model.config))
     tensors = (durations, said.spectrogram[0], said.waveform[0], spec[0])
     return Spoken(torch.tensor(list(ids)), *(tensor.cpu() for tensor in tensors))
-
-
-def window_and_hop(config: VitsConfig) -> tuple[int, int]:
-    return 2 * (config.spectrogram_bins - 1), math.prod(config.upsample_rates)
 
 
 def recover(
@@ -97,13 +93,6 @@ def recover(
     }
 
 
-def progress(steps: int):
-    from tqdm import tqdm
-
-    quiet = not sys.stderr.isatty()
-    return tqdm(range(steps), desc="posterior encoder", mininterval=10 if quiet else 0.1, delay=5 if quiet else 0)
-
-
 def train(model: VitsModel, clips: list[tuple[Spoken, int | None]], steps: int) -> float:
     """Fit `model.posterior_encoder` to the clips, in place; the mean loss (nats a latent) of the last tenth."""
     encoder, device = model.posterior_encoder.train(), model.device
@@ -113,7 +102,7 @@ def train(model: VitsModel, clips: list[tuple[Spoken, int | None]], steps: int) 
         optimizer, lambda i: min((i + 1) / warm, 0.5 + 0.5 * math.cos(math.pi * max(0, i - warm) / (steps - warm + 1)))
     )
     lengths, losses = torch.tensor([float(clip.z.shape[1]) for clip, _ in clips]), []
-    for step in progress(steps):
+    for step in bar(range(steps), "posterior encoder", unit="step"):
         picked = [clips[i] for i in torch.multinomial(lengths, BATCH, replacement=True)]
         starts = [int(torch.randint(max(1, clip.z.shape[1] - CROP + 1), ())) for clip, _ in picked]
         pieces = [(c.spec[:, s : s + CROP], c.z[:, s : s + CROP]) for (c, _), s in zip(picked, starts, strict=True)]
@@ -155,7 +144,7 @@ def measure(model: VitsModel, clips: list[tuple[Spoken, int | None]]) -> dict[st
     log-mel; `accuracy`: share of frames that the alignment search gives to their true token; `token_error`: mean
     |frames| by which a token is off.
     """
-    window, hop = window_and_hop(model.config)
+    window, hop = features.window_and_hop(model.config)
     squared = mel = right = off = frames = tokens = 0.0
     latents = []
     for clip, voice in clips:
