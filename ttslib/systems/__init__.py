@@ -22,7 +22,7 @@ tests/test_conformance.py holds every system to this.
 
 import importlib
 
-SYSTEMS = {"acoustic": "ttslib.systems.acoustic", "vits": "ttslib.systems.vits"}
+SYSTEMS = {"acoustic": "ttslib.systems.acoustic", "vits": "ttslib.systems.vits", "t3": "ttslib.systems.t3"}
 
 
 def system_class(name: str):

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ttslib import adapt, audio, checkpoint
+from ttslib import adapt, audio, checkpoint, reading
 from ttslib.dataset import BadClip, Example
-from ttslib.params import Params, ParamsError, validate
+from ttslib.params import Params, validate
 from ttslib.systems.acoustic.net import PRESETS, Net
 from ttslib.units import Units, UnitsError
 
@@ -38,24 +38,18 @@ class System:
     @classmethod
     def fresh(cls, p: Params, rows: Sequence) -> "System":
         """A new system for the training rows: their units, speakers and languages; weights from `p.seed`."""
-        lines, fits = [(r.text, r.lang) for r in rows], p.text.units != "tokenizer"
-        units = Units.fit(lines, p.text.units, p.text.homophones) if fits else tokenizer_file(p, lines)
+        units = reading.fitted(p, [(r.text, r.lang) for r in rows])
         torch.manual_seed(p.seed)
         return cls(p, units, sorted({r.speaker for r in rows}), sorted({r.lang for r in rows}))
 
     def widened(self, p: Params, rows: Sequence) -> "System":
         """An untrained system of this one's shape that also has the units, speakers and languages of `rows`."""
-        lines = [(r.text, r.lang) for r in rows]
-        if p.text.tokenizer is not None and p.text.units == "tokenizer":
-            known = tokenizer_file(p, lines)
-        elif isinstance(self.tokenizer, Units):
-            known = self.tokenizer.extended(lines, p.text.homophones)
-        else:
-            known = gated(self.tokenizer, p, lines)
-        kind = known.kind if isinstance(known, Units) else "tokenizer"
-        p = p.model_copy(update={"acoustic": self.p.acoustic, "text": p.text.model_copy(update={"units": kind})})
+        read = reading.extended(self.tokenizer, p, [(r.text, r.lang) for r in rows])
+        p = p.model_copy(
+            update={"acoustic": self.p.acoustic, "text": p.text.model_copy(update={"units": reading.kind(read)})}
+        )
         speakers = [*self.speakers, *sorted({r.speaker for r in rows} - {*self.speakers})]
-        return System(p, known, speakers, [*self.languages, *sorted({r.lang for r in rows} - {*self.languages})])
+        return System(p, read, speakers, [*self.languages, *sorted({r.lang for r in rows} - {*self.languages})])
 
     @property
     def vocabularies(self) -> dict[str, tuple[str, ...]]:
@@ -85,13 +79,7 @@ class System:
 
         Raises `UnitsError` for what the vocabulary lacks, and for a tokenizer file without start and end tokens.
         """
-        ids = self.tokenizer.encode(text, lang)
-        if isinstance(self.tokenizer, Units):
-            return ids
-        roles, names = self.tokenizer.roles, self.tokenizer.names
-        if not {"start", "end"} <= roles.keys():
-            raise UnitsError("text.tokenizer: this system needs start and end tokens, the file has none")
-        return [names.index(roles["start"]), *ids, names.index(roles["end"])]
+        return reading.ids(self.tokenizer, text, lang)
 
     def encode(self, row, wav: Tensor) -> Example:
         """One clip: `text` (tokens,), `mel` (mels, frames), `cepstra` (34, frames), `speaker` and `language` scalars.
@@ -120,7 +108,10 @@ class System:
         }
 
     def measure(self, examples: Sequence[Example]) -> None:
-        """Per-band mean and standard deviation of the training mels and cepstra, once, before the first step."""
+        """Per-band mean and standard deviation of the training mels and cepstra, once, before the first step; a base keeps
+        those it was trained with."""
+        if self.adaptation:
+            return
         for name in ("mel", "cepstra"):
             count, total, square = 0, 0.0, 0.0
             for example in examples:
@@ -150,8 +141,8 @@ class System:
     @torch.no_grad()
     def mel(self, text: str, voice: str | None = None, lang: str | None = None, speaking_rate: float = 1.0) -> Tensor:
         """Log-mel `(mels, frames)` of a raw text in `lang` (default: the first) by speaker `voice` (default: the first)."""
-        lang = self.known(lang, self.languages, "language")
-        speaker = self.speakers.index(self.known(voice, self.speakers, "speaker"))
+        lang = reading.known(lang, self.languages, "language")
+        speaker = self.speakers.index(reading.known(voice, self.speakers, "speaker"))
         if not (spoken := self.tokenizer.normalise(text, lang)):
             raise UnitsError(f"nothing to speak: the text is {text!r}")
         ids = self.ids(spoken, lang)
@@ -173,14 +164,6 @@ class System:
         a = self.p.acoustic
         return audio.griffin_lim(mel.T, a.rate, a.window, a.hop, a.griffin_lim, seed)
 
-    @staticmethod
-    def known(name: str | None, names: list[str], what: str) -> str:
-        if name is None:
-            return names[0]
-        if name not in names:
-            raise ParamsError(f"{what} {name!r} is not one this voice was trained on: {', '.join(names)}")
-        return name
-
     def state(self) -> dict:
         """Everything beside the weights that rebuilds this system, as plain JSON."""
         return {
@@ -195,7 +178,7 @@ class System:
     @classmethod
     def restore(cls, state: dict) -> "System":
         p = validate(state["params"], "system.json")
-        made = cls(p, tokenizer(state["tokenizer"]), state["speakers"], state["languages"])
+        made = cls(p, reading.restore(state["tokenizer"]), state["speakers"], state["languages"])
         made.adaptation = state.get("adaptation")
         return made
 
@@ -219,32 +202,3 @@ class System:
         adapt.load_plain("net", system.net, own, system.adaptation)
         system.net.eval()
         return system
-
-
-def tokenizer(state: dict):
-    """What `state()` of a vocabulary of ours or of a tokenizer file describes."""
-    if "symbols" in state:
-        return Units.restore(state)
-    from ttslib import vocab
-
-    return vocab.restore(state)
-
-
-def tokenizer_file(p: Params, lines: list[tuple[str, str]]):
-    """The tokenizer `text.tokenizer` names. Raises `VocabError` when it cannot spell the `(text, lang)` lines."""
-    from ttslib import vocab
-
-    if p.text.tokenizer is None:
-        raise ParamsError("text.tokenizer: not given; text.units=tokenizer reads a file, notebook 01 makes one")
-    return gated(vocab.read(p.text.tokenizer), p, lines)
-
-
-def gated(tokenizer, p: Params, lines: list[tuple[str, str]]):
-    """`tokenizer`, unless it would lose more of the letters than `vocab.unknown_letters`: `VocabError` names them."""
-    from ttslib import vocab
-
-    langs = sorted({lang for _, lang in lines})
-    for lang in langs:
-        (row,) = vocab.preflight([text for text, of in lines if of == lang], lang, [tokenizer])
-        vocab.gate(row, p.vocab.unknown_letters)
-    return tokenizer.made_for(*langs)

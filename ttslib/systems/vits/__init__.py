@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import VitsConfig, VitsModel
 
-from ttslib import adapt, losses
+from ttslib import adapt, losses, reading
 from ttslib.dataset import BadClip, Example
 from ttslib.params import Params, ParamsError, validate
 from ttslib.systems.vits import configs, discriminator, features, letters, net, sources, storage
@@ -227,7 +227,7 @@ class System:
 
     def voice(self, name: str | None) -> int:
         """Index of a speaker (default: the first), 0 in a network of one voice. Raises `ParamsError` for another name."""
-        index = self.speakers.index(known(name, self.speakers, "speaker"))
+        index = self.speakers.index(reading.known(name, self.speakers, "speaker"))
         return index if self.config.num_speakers > 1 else 0
 
     @torch.no_grad()
@@ -235,7 +235,7 @@ class System:
         self, text: str, voice: str | None = None, seed: int = 0, lang: str | None = None, speaking_rate: float = 1.0
     ) -> Tensor:
         """Mono waveform `(samples,)` at `rate`, the same for the same seed. Raises `UnitsError` for unknown letters."""
-        lang, speaker = known(lang, self.languages, "language"), self.voice(voice)
+        lang, speaker = reading.known(lang, self.languages, "language"), self.voice(voice)
         if not (spoken := self.tokenizer.normalise(text, lang)):
             raise UnitsError(f"nothing to speak: the text is {text!r}")
         vits, was_training = self.generator.vits, self.generator.training
@@ -286,11 +286,3 @@ class System:
         made = cls(*sources.read(str(source)))
         made.generator.eval()
         return made
-
-
-def known(name: str | None, names: list[str], what: str) -> str:
-    if name is None:
-        return names[0]
-    if name not in names:
-        raise ParamsError(f"{what} {name!r} is not one this voice was trained on: {', '.join(names)}")
-    return name

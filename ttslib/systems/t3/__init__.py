@@ -1,0 +1,343 @@
+"""System `t3`: Chatterbox's T3, text tokens to speech codes, trained from scratch or from the published checkpoints.
+
+What turns speech into codes and codes into speech is a codec (`ttslib.codecs`): Chatterbox's own where its checkpoint is the
+base, one of ours where none is at hand. One part learns: the cross-entropy of the next code and, beside it, of the next text
+token. The voice is given by a prompt from another utterance of the speaker and by a vector.
+"""
+
+import hashlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ttslib import adapt, audio, codecs, reading
+from ttslib.dataset import BadClip, Example
+from ttslib.params import Params, ParamsError, validate
+from ttslib.systems.t3 import alignment, speaking, storage, voice_encoder, voices
+from ttslib.systems.t3.net import PRESETS, Ids, Net, Shape
+from ttslib.systems.t3.punctuation import tidied
+from ttslib.units import UnitsError
+
+PUBLISHED_ROWS = {"english": (704, 8194), "multilingual": (2454, 8194)}  # text, speech: no fewer in a new network
+VOICE_RATE, SPARE_CODES = 16000, 50
+
+
+class System:
+    """See `ttslib.systems` for what every system owns."""
+
+    length_of = "codes"
+
+    def __init__(
+        self, p: Params, shape: Shape, tokenizer, codec, encoder, speakers: Sequence[str], languages: Sequence[str],
+        chatterbox: bool = False,
+    ):  # fmt: skip
+        """`codec` is one, or the state from which `codecs.restore` makes it when it is first needed. `chatterbox`: text is
+        tidied as the stock runtime does, because this network is to go back there."""
+        self.p, self.tokenizer, self.encoder, self.chatterbox = p, tokenizer, encoder, chatterbox
+        self.speakers, self.languages = list(speakers), list(languages)
+        self.codec_state: dict = codec if isinstance(codec, Mapping) else codec.state() | told(codec)
+        if not isinstance(codec, Mapping):
+            self.codec = codec
+        special = self.codec_state["special"]
+        ids = Ids(*reading.ends(tokenizer), special["start"], special["stop"])
+        self.net = Net(shape, ids, p.t3.text_weight, p.t3.drop_text, p.t3.packing)
+        if p.t3.checkpointing:
+            self.net.tfmr.gradient_checkpointing_enable({"use_reentrant": False})
+        self.nets: dict[str, nn.Module] = {"net": self.net}
+        self.kept = None  # codes computed ahead (`codecs.kept`), given by who prepares the data
+        self.pool: voices.Pool | None = None
+        self.references: dict[str, voices.Reference] = {}
+        self.pace: dict[str, float] = {}
+        self.tally: Counter[str] = Counter()
+        self.adaptation: dict | None = None
+
+    @classmethod
+    def fresh(cls, p: Params, rows: Sequence) -> "System":
+        """A new system for the training rows: their units, speakers and languages; weights from `p.seed`."""
+        tokenizer, codec = reading.fitted(p, [(r.text, r.lang) for r in rows]), codecs.of(p)
+        if codec.vocab is None:
+            raise codecs.CodecError(f"codec={p.codec}: gives latents; t3 learns codes, mel-6561 or s3 for example")
+        text, speech = PUBLISHED_ROWS.get(p.t3.preset, (0, 0))
+        encoder = voice_encoder.MelStatistics()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(p.seed)
+            text, speech = max(text, len(tokenizer)), max(speech, 1 + max(codec.special.values()))
+            shape = Shape(**PRESETS[p.t3.preset], text_rows=text, speech_rows=speech, speaker=encoder.width)
+            speakers, languages = ({getattr(r, of) for r in rows} for of in ("speaker", "lang"))
+            return cls(p, shape, tokenizer, codec, encoder, sorted(speakers), sorted(languages))
+
+    def widened(self, p: Params, rows: Sequence) -> "System":
+        """An untrained system of this one's shape that also has the tokens, speakers and languages of `rows`; it keeps
+        the codec, because its codes are what this one knows."""
+        tokenizer = reading.extended(self.tokenizer, p, [(r.text, r.lang) for r in rows])
+        t3 = p.t3.model_copy(update={"preset": self.p.t3.preset})
+        text = p.text.model_copy(update={"units": reading.kind(tokenizer)})
+        p = p.model_copy(update={"codec": self.p.codec, "t3": t3, "text": text})
+        shape = self.net.shape.__class__(**vars(self.net.shape) | {"text_rows": len(tokenizer) + len(self.spare)})
+        speakers = [*self.speakers, *sorted({r.speaker for r in rows} - {*self.speakers})]
+        languages = [*self.languages, *sorted({r.lang for r in rows} - {*self.languages})]
+        codec = self.__dict__.get("codec", self.codec_state)
+        made = System(p, shape, tokenizer, codec, self.encoder, speakers, languages, self.chatterbox)
+        made.references, made.pace = dict(self.references), dict(self.pace)
+        return made
+
+    @cached_property
+    def codec(self) -> codecs.Codec:
+        """Loaded when it is first needed: reading and saving weights works without it."""
+        if self.codec_state["hash"] is None:  # Chatterbox's own, which nothing has been encoded with yet
+            found = codecs.load(self.codec_state["where"])
+            self.codec_state = found.state() | told(found)
+            return found
+        return codecs.restore(self.codec_state)
+
+    @property
+    def rate(self) -> int:
+        return self.codec_state["rate_out"]
+
+    @property
+    def frame_seconds(self) -> float:
+        return 1 / self.codec_state["frame_rate"]
+
+    @property
+    def spare(self) -> tuple[str, ...]:
+        """Names of the text rows that a published network has beyond its tokenizer."""
+        return tuple(f"<spare {i}>" for i in range(self.net.shape.text_rows - len(self.tokenizer)))
+
+    @property
+    def vocabularies(self) -> dict[str, tuple[str, ...]]:
+        text = (*self.tokenizer.symbols, *self.spare)
+        return {"text": text, "speaker": tuple(self.speakers), "language": tuple(self.languages)}
+
+    @property
+    def tables(self) -> dict[str, adapt.Table]:
+        names = ("text", self.tokenizer.symbols, self.spare)
+        return {
+            "text": adapt.Table(self.net.text_emb, *names),
+            "text_head": adapt.Table(self.net.text_head, *names, head=True),
+        }
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        return {"t3": [q for q in self.net.parameters() if q.requires_grad]}
+
+    def factors(self) -> dict[nn.Parameter, float]:
+        """All learn at `train.lr`."""
+        return {}
+
+    @property
+    def feature_key(self) -> str:
+        """Changes whenever `encode` would give something else: codes of two codecs never meet."""
+        of = [self.codec.name, self.codec.hash, self.encoder.name, self.encoder.hash]
+        limits = [self.net.shape.text_positions, self.net.shape.speech_positions, self.chatterbox]
+        content = ["t3-1", self.tokenizer.digest, *of, *limits, self.speakers, self.languages]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def ids(self, text: str, lang: str) -> list[int]:
+        """Ids of a normalised text between start and stop. Raises `UnitsError` for what the vocabulary lacks."""
+        return reading.ids(self.tokenizer, tidied(text) if self.chatterbox else text, lang)
+
+    def encode(self, row, wav: Tensor) -> Example:
+        """One clip: `text` (ids,), `codes` (frames,), `voice` (width, 1), and scalars `speaker` and `clip`, its key.
+
+        `wav` is `(samples,)` at `self.rate`. Raises `BadClip` for tokens without a row, and for more of them or more codes
+        than the network has positions: cut short, a clip would teach to stop in the middle.
+        """
+        try:
+            text = torch.tensor(self.ids(row.text, row.lang))
+        except UnitsError as error:
+            raise BadClip(str(error)) from None
+        kept = self.kept is not None and row in self.kept
+        codes = self.kept[row] if kept else self.codec.encode(resampled(wav, self.rate, self.codec.rate))
+        shape = self.net.shape
+        for what, count, most in (
+            ("text tokens", len(text), shape.text_positions),
+            ("codes", len(codes) + 2, shape.speech_positions),
+        ):
+            if count > most:
+                raise BadClip(f"{count} {what}, this network has positions for {most}; cut the clip into sentences")
+        vector = self.encoder.embed(resampled(wav, self.rate, VOICE_RATE))
+        return {
+            "text": text,
+            "codes": codes,
+            "voice": vector[:, None],
+            "speaker": torch.tensor(self.speakers.index(row.speaker)),
+            "clip": torch.tensor(clip_key(row)),
+        }
+
+    def measure(self, examples: Sequence[Example]) -> None:
+        """Learn whose voices there are: prompts to train with, a reference of each speaker, codes per text token."""
+        self.pool = voices.Pool(examples)
+        if self.pool.alone:
+            said = f"{self.pool.alone} speakers have a single clip, which is trained without a prompt"
+            print(said, file=sys.stderr)
+        self.references |= self.pool.references(self.speakers, self.p.t3.prompt)
+        paces = sorted(len(e["codes"]) / len(e["text"]) for e in examples)
+        self.pace = {"median": paces[len(paces) // 2], "most": paces[-1]}
+
+    def meet(self, rows: Sequence, read) -> None:
+        """Give the references what the codec's decoder has to know of their speakers, `read(row) -> (samples,)`."""
+        by_clip = {clip_key(row): row for row in rows}
+        for name in self.pool.most_heard(self.speakers):
+            reference = self.references[name]
+            if reference.clip in by_clip:
+                wav = resampled(read(by_clip[reference.clip]), self.rate, self.codec.rate)
+                self.references[name] = voices.with_decoder(reference, self.codec.voice(wav))
+
+    def losses(self, batch: Example) -> Iterator[dict[str, Tensor]]:
+        """`speech` and `text` (weighted) cross-entropies; outside training also `text_ce`, `top1` and `end`, plain."""
+        yield self.nets["net"](self.prompted(batch))
+
+    def prompted(self, batch: Example) -> Example:
+        """The batch with prompts and an emotion for every sample: of other utterances, or, in a loaded system that knows no
+        utterances any more, of each speaker's reference."""
+        if self.pool is not None:
+            found = self.pool.prompts(batch, self.p.t3.prompt, self.net.training)
+        elif self.net.training:
+            raise ParamsError("t3: no prompts to train with; `measure` the training examples first")
+        else:
+            found = voices.referred(batch, [self.reference(self.speakers[i]) for i in batch["speaker"].tolist()])
+        return found | {"emotion": torch.full_like(found["voice"][:, 0], self.p.t3.emotion)}
+
+    def verdict(self, terms: dict[str, float]) -> float:
+        """`best` is chosen by what is learnt: the code's cross-entropy and, weighted, the text's."""
+        return terms["speech"] + terms["text"]
+
+    @torch.no_grad()
+    def align(self, batch: Example) -> dict[str, Tensor]:
+        """Which codes belong to which token, as the attention has it: `durations` (batch, tokens) in codes; mels of the
+        decoded `recording` and of the codes foretold from the text and the recording's past, `mel`, `(b, m, t)`."""
+        return alignment.align(self, self.prompted(batch))
+
+    def reference(self, voice: str | None) -> voices.Reference:
+        """A speaker of the training (default: the first), or the voice of a recording by its path.
+
+        Raises `ParamsError` when it is neither.
+        """
+        if voice in self.references or voice is None:
+            return self.references[reading.known(voice, list(self.references), "speaker")]
+        if not Path(voice).is_file():
+            told = ", ".join(self.references)
+            raise ParamsError(f"voice {voice!r} is neither a speaker of the training ({told}) nor a recording's path")
+        wav = torch.from_numpy(audio.load(voice, self.rate)[0])
+        heard = resampled(wav, self.rate, self.codec.rate)
+        codes = self.codec.encode(heard)[: self.p.t3.prompt]
+        vector = self.encoder.embed(resampled(wav, self.rate, VOICE_RATE))
+        return voices.Reference(vector, codes, self.codec.voice(heard))
+
+    def sample(self, text: str, reference: voices.Reference, lang: str) -> Example:
+        """A batch of one to speak from. Raises `UnitsError` for a text without anything to say or with unknown letters."""
+        if not (spoken := self.tokenizer.normalise(text, lang)):
+            raise UnitsError(f"nothing to speak: the text is {text!r}")
+        ids = self.ids(spoken, lang)
+        if len(ids) > (most := self.net.shape.text_positions):
+            raise UnitsError(f"{len(ids)} text tokens, this network has positions for {most}; speak it in sentences")
+        prompt = reference.codes if len(reference.codes) else reference.codes.new_zeros(1)
+        made = {
+            "text": torch.tensor([ids]),
+            "text_len": torch.tensor([len(ids)]),
+            "voice": reference.vector[None],
+            "prompt": prompt[None],
+            "prompt_len": torch.tensor([len(reference.codes)]),
+            "emotion": torch.tensor([self.p.t3.emotion]),
+        }
+        return {name: value.to(self.net.device) for name, value in made.items()}
+
+    def codes(self, text: str, voice: str | None = None, seed: int = 0, lang: str | None = None) -> Iterator[int]:
+        """The codes of a raw text as they come, the stop id last unless `longest` cuts them off. The same for the same
+        seed; set the network to `eval()` first."""
+        lang = reading.known(lang, self.languages, "language")
+        sample, t = self.sample(text, self.reference(voice), lang), self.p.t3
+        generator = torch.Generator().manual_seed(seed)
+        limit = min(t.longest, self.net.shape.speech_positions - 2)
+        if self.pace:  # twice as slow as the slowest clip of the training is a runaway
+            limit = min(limit, round(2 * self.pace["most"] * int(sample["text_len"])) + SPARE_CODES)
+        only, static = self.codec_state["vocab"], self.net.device.type == "cuda"
+        return speaking.generate(self.net, sample, t, limit, generator, least=2, only_codes=only, static=static)
+
+    def attempts(self, text: str, voice: str | None, seed: int, lang: str | None) -> speaking.Spoken:
+        """The first attempt that ends by itself, or the best of `t3.tries`; `tally` counts what it took."""
+        tried: list[speaking.Spoken] = []
+        expected = self.pace.get("median", 0.0) * len(text)
+        for turn in range(self.p.t3.tries):
+            codes = self.codes(text, voice, seed + 7919 * turn, lang)
+            tried.append(speaking.attempt(codes, self.net.special.stop, self.codec_state["frame_rate"]))
+            if tried[-1].ended == "stop":
+                break
+        chosen = speaking.best(tried, expected)
+        self.tally.update({"spoken": 1, "rerolled": len(tried) - 1, chosen.ended: 1})
+        return chosen
+
+    @torch.no_grad()
+    def synthesize(
+        self, text: str, voice: str | None = None, seed: int = 0, lang: str | None = None, speaking_rate: float = 1.0
+    ) -> Tensor:
+        """Mono waveform `(samples,)` at `rate`, the same for the same seed. `voice` is a speaker or a recording's path.
+
+        T3 sets its own tempo: another `speaking_rate` stretches the finished speech without changing its pitch. Raises
+        `UnitsError` for unknown letters.
+        """
+        was_training, reference = self.net.training, self.reference(voice)
+        self.net.eval()
+        try:
+            spoken = self.attempts(text, voice, seed, lang)
+        finally:
+            self.net.train(was_training)
+        wav = self.codec.decode(spoken.codes, reference.decoder or None, seed)
+        return wav if speaking_rate == 1.0 else audio.stretched(wav, speaking_rate)
+
+    def state(self) -> dict:
+        """Everything beside the weights that rebuilds this system, as plain JSON."""
+        return {
+            "system": "t3",
+            "params": self.p.model_dump(mode="json"),
+            "shape": vars(self.net.shape),
+            "tokenizer": self.tokenizer.state(),
+            "codec": self.codec_state,
+            "encoder": self.encoder.state(),
+            "speakers": self.speakers,
+            "languages": self.languages,
+            "chatterbox": self.chatterbox,
+            "references": {name: r.state() for name, r in self.references.items()},
+            "pace": self.pace,
+            "adaptation": self.adaptation,
+        }
+
+    @classmethod
+    def restore(cls, state: dict) -> "System":
+        p, encoder = validate(state["params"], "system.json"), voice_encoder.restore(state["encoder"])
+        reads = (reading.restore(state["tokenizer"]), state["codec"], encoder)
+        made = cls(p, Shape(**state["shape"]), *reads, state["speakers"], state["languages"], state["chatterbox"])
+        made.references = {name: voices.Reference.restore(r) for name, r in state["references"].items()}
+        made.pace, made.adaptation = state["pace"], state.get("adaptation")
+        return made
+
+    def export(self, folder: str | Path) -> Path:
+        """See `storage.export`: the folder that the stock Chatterbox package loads."""
+        return storage.export(self, Path(folder))
+
+    @classmethod
+    def load(cls, source: str | Path) -> "System":
+        """A trained system from a checkpoint, an export, or Chatterbox's files by folder or hub id (see `storage`)."""
+        return storage.load(cls, source)
+
+
+def told(codec: codecs.Codec) -> dict:
+    """What has to be known of a codec before it is there."""
+    return {
+        "name": codec.name, "hash": codec.hash, "rate": codec.rate, "rate_out": codec.rate_out, "vocab": codec.vocab,
+        "frame_rate": codec.frame_rate, "special": dict(codec.special),
+    }  # fmt: skip
+
+
+def clip_key(row) -> int:
+    """A clip's key among all others, whatever is said in it: 60 bits of a hash."""
+    return int(hashlib.sha256(json.dumps([row.sha, row.start, row.end]).encode()).hexdigest()[:15], 16)
+
+
+def resampled(wav: Tensor, source: int, target: int) -> Tensor:
+    return wav if source == target else torch.from_numpy(audio.resample(wav.numpy(), source, target))
