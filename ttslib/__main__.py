@@ -16,6 +16,7 @@ After the params file come overrides, key=value in dotted form. Results go to st
 import argparse
 import json
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 from ttslib import params
@@ -34,13 +35,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def expected() -> tuple[type[Exception], ...]:
     """Errors that are about the user's input and speak for themselves; anything else is a bug and keeps its traceback."""
-    from ttslib import adapt, audio, checkpoint, dataset, espeak, manifest, runs, train, units
+    from ttslib import adapt, audio, checkpoint, codecs, dataset, espeak, manifest, runs, train, units
     from ttslib.corpora.clip import CorpusError
 
     return (
         params.ParamsError, CorpusError, manifest.ManifestError, dataset.DatasetError, checkpoint.CheckpointError,
         runs.RunError, train.TrainError, adapt.AdaptError, units.UnitsError, audio.AudioError, espeak.EspeakError,
-        FileNotFoundError,
+        codecs.CodecError, FileNotFoundError,
     )  # fmt: skip
 
 
@@ -93,14 +94,33 @@ def resolved(options) -> params.Params:
 
 
 def prepare(options) -> None:
-    from ttslib import manifest, pipeline
+    """Under `accelerate launch` all compute codes; the first makes manifest and features, the others wait up to a day."""
+    import torch
+    from accelerate import PartialState
+
+    from ttslib import codecs, manifest, pipeline, session
 
     p = resolved(options)
-    found = manifest.prepare(p, again=options.again)
+    state = PartialState(cpu=p.device == "cpu", timeout=timedelta(days=1))
+    if state.num_processes > 1:
+        torch.set_num_threads(p.threads or max(1, session.cores() // state.num_processes))
+    with state.main_process_first():
+        found = manifest.prepare(p, again=options.again and state.is_main_process)
     system = pipeline.beginning(p, found.split("train"))
+    p, rows = system.p, [*found.split("train"), *found.split("val")]
+    told = {"manifest": str(found.folder), "totals": found.totals()}
+    codec = codecs.of(p) if (own := getattr(system, "codec", None)) is None and p.codec is not None else own
+    if codec is not None:
+        pipeline.codes(codec, found, rows, p, state.process_index, state.num_processes)
+        state.wait_for_everyone()
+    if not state.is_main_process:
+        return
     for split in ("train", "val"):
-        pipeline.features(system, found, split, system.p)
-    print(json.dumps({"manifest": str(found.folder), "totals": found.totals()}, ensure_ascii=False))
+        pipeline.features(system, found, split, p)
+    if codec is not None:
+        kept = pipeline.codes(codec, found, rows, p)  # of all processes
+        told["codec"] = kept.summary()
+    print(json.dumps(told, ensure_ascii=False))
 
 
 def preflight(options) -> None:

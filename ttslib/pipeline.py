@@ -12,6 +12,7 @@ from torch import Tensor
 from ttslib import adapt, audio, checkpoint, dataset, forgetting, manifest, runs, session, show
 from ttslib import evaluate as scores
 from ttslib import text as normalisers
+from ttslib.codecs import kept
 from ttslib.manifest import Manifest, Row
 from ttslib.params import Params
 from ttslib.systems import system_class
@@ -43,10 +44,38 @@ def recording(found: Manifest, row: Row, rate: int) -> Tensor:
     return torch.from_numpy(audio.resample(span, native, rate) if native != rate else span.copy())
 
 
+def codes(codec, found: Manifest, rows: Sequence[Row], p: Params, rank: int = 0, processes: int = 1) -> kept.Kept:
+    """The codes of these clips, kept beside the manifest; the missing ones are computed on the device of `p`, and where
+    there are several processes, this one's part of them. Raises `CodecError`."""
+    from accelerate import PartialState
+
+    def read(row: Row) -> Tensor:
+        return recording(found, row, codec.rate)
+
+    codec.to(PartialState(cpu=p.device == "cpu").device)
+    made = kept.keep(codec, found.folder / "codes", rows, read, rank=rank, processes=processes)
+    codec.to("cpu")  # what trains next needs the memory
+    return made
+
+
 def features(system, found: Manifest, split: str, p: Params, lang: str | None = None) -> dataset.Features:
-    """The encoded clips of one split (and one language), from the cache beside the manifest where they are already there."""
+    """The encoded clips of one split (and one language), from the cache beside the manifest where they are already there.
+
+    A system that has a `codec` and `kept` (None at first) finds the codes of these clips, and of those before, in `kept`.
+    """
     cache, rows = found.folder / "features", [row for row in found.split(split) if lang in (None, row.lang)]
-    return dataset.encode_all(system, rows, lambda row: recording(found, row, system.rate), cache, p.data.ram_gb)
+    codeless = {}
+    if hasattr(system, "kept"):  # not with a codec that is being trained: its codes are not worth keeping yet
+        made = codes(system.codec, found, rows, p)
+        system.kept = made if system.kept is None else system.kept | made
+        codeless = {bad["id"]: bad["reason"] for bad in made.quarantined}
+
+    def read(row: Row) -> Tensor:
+        if row.id in codeless:
+            raise dataset.BadClip(codeless[row.id])
+        return recording(found, row, system.rate)
+
+    return dataset.encode_all(system, rows, read, cache, p.data.ram_gb)
 
 
 def replay(system, p: Params) -> tuple[dict[str, dataset.Features], dict[str, dataset.Features]]:
@@ -71,13 +100,15 @@ def train(p: Params, watch: Callable | None = None) -> Trained:
     engine = session.engine(p)
     with engine.main_process_first():
         found = manifest.prepare(p)
-        system = beginning(p, found.split("train"))
-        p = system.p
+    system = beginning(p, found.split("train"))  # all together: it may have to train a codec first
+    p = system.p
+    with engine.main_process_first():
         parts = [features(system, found, split, p) for split in ("train", "val")]
         replayed, guard = replay(system, p)
-    if not system.adaptation:  # a base keeps the statistics it was trained with
-        system.measure(parts[0])
     parts[0] = dataset.joined(parts[0], replayed)
+    system.measure(parts[0])
+    if hasattr(system, "meet"):  # what speaking in its voices takes beside their features
+        system.meet(found.split("train"), lambda row: recording(found, row, system.rate))
     run = session.agreed(runs.start(p), engine)
     quarantined = [bad for part in (*parts, *guard.values()) for bad in part.quarantined]
     if engine.is_main_process and not p.resume:  # a resume may be refused, and then must leave the run as it was

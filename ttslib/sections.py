@@ -236,6 +236,68 @@ class Vits(Section):
     """standard deviation of the duration noise in synthesis"""
 
 
+class MelCodec(Section):
+    """Our own codec: log-mels, a convolutional encoder, a bottleneck, a decoder, Griffin-Lim."""
+
+    rate: Count = 16000
+    """waveform sample rate in and out (Hz)"""
+    mels: Count = 80
+    """mel bands"""
+    width: Count = 256
+    """channels of encoder and decoder"""
+    depth: Count = 4
+    """residual blocks in each of them"""
+    steps: Count = 1500
+    """optimizer steps of its training"""
+    minutes: Positive | None = None
+    """time budget of its training (minutes); null = `steps`"""
+    frames: Count = 1600
+    """frames budget of one batch of its training, padding included (mel frames)"""
+    lr: Positive = 1.0e-3
+    """peak learning rate of its training"""
+    kl: Annotated[float, Field(ge=0)] = 1.0e-3
+    """weight of the KL term (mel-vae)"""
+    griffin_lim: Count = 60
+    """Griffin-Lim iterations of its decoder"""
+
+
+class T3(Section):
+    preset: Literal["unit", "tiny", "small", "english", "multilingual"] = "tiny"
+    """size of a new network: unit (tests), tiny (about 1 M parameters without its tables), small (7 M), english and
+    multilingual (Chatterbox's 0.5 B); a loaded one keeps its own"""
+    text_weight: Annotated[float, Field(ge=0)] = 0.1
+    """weight of the text cross-entropy beside the speech one"""
+    drop_text: Share = 0.1
+    """share of the samples whose text is withheld in training, so that guidance has something to compare with (0..1)"""
+    prompt: Count = 150
+    """longest prompt, taken from another utterance of the speaker (codes; 150 are 6 s at 25 Hz)"""
+    emotion: Annotated[float, Field(ge=0)] = 0.5
+    """Chatterbox's exaggeration, in training and synthesis"""
+    packing: bool = True
+    """all samples of a micro-batch in one row, each attending to itself alone, without any padding; false = a row each"""
+    checkpointing: bool = False
+    """compute activations again in the backward pass: less memory, a third more time"""
+    cfg: Annotated[float, Field(ge=0)] = 0.5
+    """weight of classifier-free guidance in synthesis; 0 = none, half the cost"""
+    temperature: Positive = 0.8
+    """sampling temperature"""
+    repetition_penalty: Annotated[float, Field(ge=1)] = 1.2
+    """penalty of codes already spoken (Chatterbox: 1.2, multilingual 2.0)"""
+    min_p: Share = 0.05
+    """codes less likely than this share of the likeliest are left out (0..1)"""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """share of the probability mass sampled from"""
+    duplicate_bos: bool = False
+    """feed the start code twice, as Chatterbox's own inference does and no training did"""
+    longest: Count = 1000
+    """codes after which speech is cut off as a runaway (codes)"""
+    tries: Count = 3
+    """attempts, each with another seed, at a sentence that runs away or repeats itself; the best is kept"""
+    recycle: bool = False
+    """export: new tokens take rows of scripts that stand in no training text, so that the size stays and the stock package
+    loads them; those languages are lost"""
+
+
 class Train(Section):
     steps: Count = 2000
     """optimizer steps when `minutes` is null"""
@@ -281,8 +343,12 @@ class Params(Section):
     """language: the name of a file in params/, used for its normaliser, its voice and its outputs (ISO 639 code)"""
     languages: list[str] = []
     """languages read from the corpus when there is more than one (ISO 639 codes); empty = only `lang`"""
-    system: Literal["acoustic", "vits"] = "acoustic"
+    system: Literal["acoustic", "vits", "t3"] = "acoustic"
     """which text-to-speech system is trained"""
+    codec: str | None = None
+    """what turns speech into codes, for systems that learn codes: mel-6561, mel-8192, mel-vae (trained on the corpus),
+    s3=, mimi=, dac=, pocket=, indextts=<hub id or folder> (published), or the folder of one of ours; null = as the system
+    wants"""
     run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
     """name of the run: its files are in outputs/<lang>/<system>/<run>/; null = the next number to train, the last run to
     listen to"""
@@ -318,6 +384,10 @@ class Params(Section):
     """the acoustic system's features and network"""
     vits: Vits = Vits()
     """the VITS system's network and loss weights"""
+    mel_codec: MelCodec = MelCodec()
+    """our own codec's network and training"""
+    t3: T3 = T3()
+    """the T3 system's network, loss and sampling"""
     train: Train = Train()
     """optimisation"""
     synthesis: Synthesis = Synthesis()

@@ -67,7 +67,7 @@ def published(cls, source: str):
     tokenizer = fitting(folder, shape.text_rows)
     languages = sorted(m[1] for name in tokenizer.special if (m := re.fullmatch(r"\[([a-z]{2,3})\]", name))) or ["en"]
     tokenizer = tokenizer.made_for("en")
-    multilingual = shape.text_rows > ENGLISH_ROWS
+    multilingual = tokenizer.front == "t3"
     t3 = T3(preset="multilingual" if multilingual else "english", repetition_penalty=2.0 if multilingual else 1.2)
     p = Params(lang=languages[0], system="t3", codec=f"s3={source}", t3=t3, text=Text(units="tokenizer"))
     encoder = voice_encoder.VoiceEncoder.load(folder / chosen(folder, ENCODERS))
@@ -116,7 +116,8 @@ def flat(file: Path) -> dict[str, Tensor]:
         raise checkpoint.CheckpointError(f"{file}: Turbo or Nano (GPT-2 inside); only T3 over Llama is supported")
     if "text_emb.weight" not in weights or "tfmr.layers.0.mlp.gate_proj.weight" not in weights:
         raise checkpoint.CheckpointError(f"{file}: not T3's weights: {', '.join(sorted(weights)[:3])}, ...")
-    return {name: value.float() for name, value in weights.items()}
+    # The package's `inference` adds second names for its weights; who saves it after speaking saves them too.
+    return {name: value.float() for name, value in weights.items() if not name.startswith("patched_model.")}
 
 
 def fitting(folder: Path, rows: int) -> Tokenizer:

@@ -115,9 +115,9 @@ class VoiceEncoder(nn.Module):
 class MelStatistics:
     """The voice of a network without a published encoder: its long-term spectrum, and how much each band moves.
 
-    Mean and standard deviation over time of a 128-band log-mel (`audio.log_mel`, silent ends trimmed); each half has its
-    own mean taken away and is divided by its own standard deviation, so that loudness counts for nothing; the 256 numbers
-    are then brought to unit length. Nothing is learnt, drawn or fitted.
+    The recording is trimmed and scaled to a peak of 1. Mean and standard deviation over time of its 128-band log-mel
+    (`audio.log_mel`) are two halves of 128 numbers; each half has its own mean taken away and is divided by its own
+    standard deviation; the 256 numbers are brought to unit length. Nothing is learnt, drawn or fitted; loudness is nothing.
     """
 
     name, width = "mel-statistics-256", WIDTH
@@ -126,10 +126,11 @@ class MelStatistics:
 
     def embed(self, wav: Tensor) -> Tensor:
         """`(samples,)` at 16 kHz -> `(256,)`. Raises `BadClip` when it is too short or silent."""
-        log_mel = audio.log_mel(trimmed(checked(wav, 512)), RATE, mels=WIDTH // 2)
+        wav = trimmed(checked(wav, 512))
+        log_mel = audio.log_mel(wav / wav.abs().max(), RATE, mels=WIDTH // 2)
         halves = torch.stack([log_mel.mean(0), log_mel.std(0, correction=0)])
         spread = halves.std(1, correction=0, keepdim=True)
-        if spread.min() < 1e-6:
+        if not spread.min() > 1e-6:  # not a number where all is silent
             raise BadClip("its spectrum is flat or does not move: there is no voice in it")
         return normalised(((halves - halves.mean(1, keepdim=True)) / spread).flatten())
 
