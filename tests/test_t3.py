@@ -11,7 +11,7 @@ import torch
 from ttslib import adapt, audio, codecs, dataset, params, pipeline
 from ttslib.dataset import BadClip
 from ttslib.params import ParamsError
-from ttslib.systems.t3 import System, speaking, voices
+from ttslib.systems.t3 import System, speaking, synthesis, voices
 from ttslib.systems.t3.speaking import Spoken, attempt, best
 from ttslib.units import UnitsError
 
@@ -199,7 +199,7 @@ def test_another_recording_lends_its_voice(system, spoken, encoded):
     assert heard.isfinite().all()
     reference, default = system.reference(str(spoken.audio(row))), system.reference(None)
     assert reference.vector.shape == (256,) and 0 < len(reference.codes) <= 150
-    theirs, own = (system.net.condition(system.sample(TEXT, r, "qaa")) for r in (reference, default))
+    theirs, own = (system.net.condition(synthesis.sample(system, TEXT, r, "qaa")) for r in (reference, default))
     assert not theirs[0][0].equal(own[0][0]) and not theirs[1][0].equal(own[1][0])
     with pytest.raises(ParamsError, match=r"neither a speaker of the training \(.*lonely.*\) nor a recording"):
         system.synthesize(TEXT, voice="nobody.wav")

@@ -14,7 +14,7 @@ from tokenizers import models, pre_tokenizers
 
 from ttslib import adapt, checkpoint, codecs, extension, params, pipeline, vocab
 from ttslib.adapt import AdaptError
-from ttslib.systems.t3 import System, net
+from ttslib.systems.t3 import System, net, synthesis
 from ttslib.systems.t3.voice_encoder import VoiceEncoder
 from ttslib.vocab import VocabError
 
@@ -178,7 +178,10 @@ def logits(official, system, text: str, lang: str) -> torch.Tensor:
 
 def ours(system, text: str, lang: str) -> torch.Tensor:
     voice = system.references["built-in"]
-    sample = system.sample(text, voice, lang) | {"codes": torch.tensor([[5, 6, 7]]), "codes_len": torch.tensor([3])}
+    sample = synthesis.sample(system, text, voice, lang) | {
+        "codes": torch.tensor([[5, 6, 7]]),
+        "codes_len": torch.tensor([3]),
+    }
     with torch.no_grad():
         return system.net.eval().logits(sample)["speech"]
 

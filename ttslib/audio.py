@@ -109,6 +109,11 @@ def resample(wav: np.ndarray, source: int, target: int) -> np.ndarray:
     return F.resample(torch.from_numpy(np.ascontiguousarray(wav, dtype=np.float32)), source, target).numpy()
 
 
+def resampled(wav: Tensor, source: int, target: int) -> Tensor:
+    """`resample` of a tensor; the same one where the rates are equal."""
+    return wav if source == target else torch.from_numpy(resample(wav.numpy(), source, target))
+
+
 def speech_span(wav: np.ndarray, rate: int, below: float, keep: float) -> tuple[float, float]:
     """Start and end (seconds) of the sound in `(samples,)`: frames within `below` dB of the loudest, `keep` s around.
 

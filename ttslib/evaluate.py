@@ -89,10 +89,7 @@ def scorecard(system, rows: Sequence, read, limit: int = 20) -> dict:
             continue
         seconds = time.perf_counter() - began
         copy = audio.griffin_lim(audio.log_mel(reference, system.rate), system.rate)
-        at_rate = [
-            audio.resample(w.numpy(), system.rate, RATE) if system.rate != RATE else w
-            for w in (reference, spoken, copy)
-        ]
+        at_rate = [audio.resampled(w, system.rate, RATE) for w in (reference, spoken, copy)]
         reference, heard, copy = (torch.as_tensor(w) for w in at_rate)
         scores = compare(reference, heard) | {"rtf": seconds / (len(spoken) / system.rate)}
         floor = {f"floor_{k}": v for k, v in compare(reference, copy).items() if k != "duration_error"}

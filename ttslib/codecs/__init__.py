@@ -129,5 +129,13 @@ def require(codec: Codec, recorded: Mapping, where: str | Path) -> None:
         )
 
 
+def described(codec: Codec) -> dict:
+    """What has to be known of a codec where its codes are, plain JSON."""
+    told = {key: getattr(codec, key) for key in ("name", "hash", "rate", "rate_out", "frame_rate", "vocab", "dim")}
+    return told | {"special": dict(codec.special)}
+
+
 def choices() -> str:
-    return f"{', '.join(OURS)}, {', '.join(f'{kind}=<hub id or folder>' for kind in PUBLISHED)}, or a folder of your own"
+    return (
+        f"{', '.join(OURS)}, {', '.join(f'{kind}=<hub id or folder>' for kind in PUBLISHED)}, or a folder of your own"
+    )

@@ -154,9 +154,7 @@ def opened(codec: Codec, kept: Kept, folder: Path) -> Path:
     if (place / "codec.json").is_file():
         codecs.require(kept, checkpoint.read_json(place / "codec.json"), place)
     else:
-        told = {key: getattr(codec, key) for key in ("rate", "frame_rate", "vocab", "dim")}
-        told = {"name": kept.name, "hash": kept.hash, **told, "special": dict(codec.special)}
-        checkpoint.write_json(place / "codec.json", told)
+        checkpoint.write_json(place / "codec.json", codecs.described(codec))
     for partial in place.glob(".codes-*.tmp"):
         if time.time() - partial.stat().st_mtime > STALE:
             partial.unlink(missing_ok=True)

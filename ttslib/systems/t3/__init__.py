@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from ttslib import adapt, audio, codecs, reading
 from ttslib.dataset import BadClip, Example
 from ttslib.params import Params, ParamsError, validate
-from ttslib.systems.t3 import alignment, speaking, storage, voice_encoder, voices
+from ttslib.systems.t3 import alignment, storage, synthesis, voice_encoder, voices
 from ttslib.systems.t3.net import PRESETS, Ids, Net, Shape
 from ttslib.systems.t3.punctuation import tidied
 from ttslib.units import UnitsError
 
 PUBLISHED_ROWS = {"english": (704, 8194), "multilingual": (2454, 8194)}  # text, speech: no fewer in a new network
-VOICE_RATE, SPARE_CODES = 16000, 50
+VOICE_RATE = 16000  # Hz, of what the voice vector is made from
 
 
 class System:
@@ -41,7 +41,7 @@ class System:
         tidied as the stock runtime does, because this network is to go back there."""
         self.p, self.tokenizer, self.encoder, self.chatterbox = p, tokenizer, encoder, chatterbox
         self.speakers, self.languages = list(speakers), list(languages)
-        self.codec_state: dict = codec if isinstance(codec, Mapping) else codec.state() | told(codec)
+        self.codec_state: dict = codec if isinstance(codec, Mapping) else codec.state() | codecs.described(codec)
         if not isinstance(codec, Mapping):
             self.codec = codec
         special = self.codec_state["special"]
@@ -92,7 +92,7 @@ class System:
         """Loaded when it is first needed: reading and saving weights works without it."""
         if self.codec_state["hash"] is None:  # Chatterbox's own, which nothing has been encoded with yet
             found = codecs.load(self.codec_state["where"])
-            self.codec_state = found.state() | told(found)
+            self.codec_state = found.state() | codecs.described(found)
             return found
         return codecs.restore(self.codec_state)
 
@@ -152,7 +152,7 @@ class System:
         except UnitsError as error:
             raise BadClip(str(error)) from None
         kept = self.kept is not None and row in self.kept
-        codes = self.kept[row] if kept else self.codec.encode(resampled(wav, self.rate, self.codec.rate))
+        codes = self.kept[row] if kept else self.codec.encode(audio.resampled(wav, self.rate, self.codec.rate))
         shape = self.net.shape
         for what, count, most in (
             ("text tokens", len(text), shape.text_positions),
@@ -160,13 +160,13 @@ class System:
         ):
             if count > most:
                 raise BadClip(f"{count} {what}, this network has positions for {most}; cut the clip into sentences")
-        vector = self.encoder.embed(resampled(wav, self.rate, VOICE_RATE))
+        vector = self.encoder.embed(audio.resampled(wav, self.rate, VOICE_RATE))
         return {
             "text": text,
             "codes": codes,
             "voice": vector[:, None],
             "speaker": torch.tensor(self.speakers.index(row.speaker)),
-            "clip": torch.tensor(clip_key(row)),
+            "clip": torch.tensor(voices.key(row)),
         }
 
     def measure(self, examples: Sequence[Example]) -> None:
@@ -181,11 +181,11 @@ class System:
 
     def meet(self, rows: Sequence, read) -> None:
         """Give the references what the codec's decoder has to know of their speakers, `read(row) -> (samples,)`."""
-        by_clip = {clip_key(row): row for row in rows}
+        by_clip = {voices.key(row): row for row in rows}
         for name in self.pool.most_heard(self.speakers):
             reference = self.references[name]
             if reference.clip in by_clip:
-                wav = resampled(read(by_clip[reference.clip]), self.rate, self.codec.rate)
+                wav = audio.resampled(read(by_clip[reference.clip]), self.rate, self.codec.rate)
                 self.references[name] = voices.with_decoder(reference, self.codec.voice(wav))
 
     def losses(self, batch: Example) -> Iterator[dict[str, Tensor]]:
@@ -224,53 +224,16 @@ class System:
             told = ", ".join(self.references)
             raise ParamsError(f"voice {voice!r} is neither a speaker of the training ({told}) nor a recording's path")
         wav = torch.from_numpy(audio.load(voice, self.rate)[0])
-        heard = resampled(wav, self.rate, self.codec.rate)
+        heard = audio.resampled(wav, self.rate, self.codec.rate)
         codes = self.codec.encode(heard)[: self.p.t3.prompt]
-        vector = self.encoder.embed(resampled(wav, self.rate, VOICE_RATE))
+        vector = self.encoder.embed(audio.resampled(wav, self.rate, VOICE_RATE))
         return voices.Reference(vector, codes, self.codec.voice(heard))
 
-    def sample(self, text: str, reference: voices.Reference, lang: str) -> Example:
-        """A batch of one to speak from. Raises `UnitsError` for a text without anything to say or with unknown letters."""
-        if not (spoken := self.tokenizer.normalise(text, lang)):
-            raise UnitsError(f"nothing to speak: the text is {text!r}")
-        ids = self.ids(spoken, lang)
-        if len(ids) > (most := self.net.shape.text_positions):
-            raise UnitsError(f"{len(ids)} text tokens, this network has positions for {most}; speak it in sentences")
-        prompt = reference.codes if len(reference.codes) else reference.codes.new_zeros(1)
-        made = {
-            "text": torch.tensor([ids]),
-            "text_len": torch.tensor([len(ids)]),
-            "voice": reference.vector[None],
-            "prompt": prompt[None],
-            "prompt_len": torch.tensor([len(reference.codes)]),
-            "emotion": torch.tensor([self.p.t3.emotion]),
-        }
-        return {name: value.to(self.net.device) for name, value in made.items()}
-
     def codes(self, text: str, voice: str | None = None, seed: int = 0, lang: str | None = None) -> Iterator[int]:
-        """The codes of a raw text as they come, the stop id last unless `longest` cuts them off. The same for the same
-        seed; set the network to `eval()` first."""
+        """The codes of a raw text as they come, the stop id last unless they are cut off (`synthesis.limit`). The same for
+        the same seed; set the network to `eval()` first."""
         lang = reading.known(lang, self.languages, "language")
-        sample, t = self.sample(text, self.reference(voice), lang), self.p.t3
-        generator = torch.Generator().manual_seed(seed)
-        limit = min(t.longest, self.net.shape.speech_positions - 2)
-        if self.pace:  # twice as slow as the slowest clip of the training is a runaway
-            limit = min(limit, round(2 * self.pace["most"] * int(sample["text_len"])) + SPARE_CODES)
-        only, static = self.codec_state["vocab"], self.net.device.type == "cuda"
-        return speaking.generate(self.net, sample, t, limit, generator, least=2, only_codes=only, static=static)
-
-    def attempts(self, text: str, voice: str | None, seed: int, lang: str | None) -> speaking.Spoken:
-        """The first attempt that ends by itself, or the best of `t3.tries`; `tally` counts what it took."""
-        tried: list[speaking.Spoken] = []
-        expected = self.pace.get("median", 0.0) * len(text)
-        for turn in range(self.p.t3.tries):
-            codes = self.codes(text, voice, seed + 7919 * turn, lang)
-            tried.append(speaking.attempt(codes, self.net.special.stop, self.codec_state["frame_rate"]))
-            if tried[-1].ended == "stop":
-                break
-        chosen = speaking.best(tried, expected)
-        self.tally.update({"spoken": 1, "rerolled": len(tried) - 1, chosen.ended: 1})
-        return chosen
+        return synthesis.stream(self, synthesis.sample(self, text, self.reference(voice), lang), seed)
 
     @torch.no_grad()
     def synthesize(
@@ -284,7 +247,8 @@ class System:
         was_training, reference = self.net.training, self.reference(voice)
         self.net.eval()
         try:
-            spoken = self.attempts(text, voice, seed, lang)
+            sample = synthesis.sample(self, text, reference, reading.known(lang, self.languages, "language"))
+            spoken = synthesis.spoken(self, sample, seed)
         finally:
             self.net.train(was_training)
         wav = self.codec.decode(spoken.codes, reference.decoder or None, seed)
@@ -324,20 +288,3 @@ class System:
     def load(cls, source: str | Path) -> "System":
         """A trained system from a checkpoint, an export, or Chatterbox's files by folder or hub id (see `storage`)."""
         return storage.load(cls, source)
-
-
-def told(codec: codecs.Codec) -> dict:
-    """What has to be known of a codec before it is there."""
-    return {
-        "name": codec.name, "hash": codec.hash, "rate": codec.rate, "rate_out": codec.rate_out, "vocab": codec.vocab,
-        "frame_rate": codec.frame_rate, "special": dict(codec.special),
-    }  # fmt: skip
-
-
-def clip_key(row) -> int:
-    """A clip's key among all others, whatever is said in it: 60 bits of a hash."""
-    return int(hashlib.sha256(json.dumps([row.sha, row.start, row.end]).encode()).hexdigest()[:15], 16)
-
-
-def resampled(wav: Tensor, source: int, target: int) -> Tensor:
-    return wav if source == target else torch.from_numpy(audio.resample(wav.numpy(), source, target))

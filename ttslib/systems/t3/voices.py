@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from ttslib.codecs.kept import clip_key
 from ttslib.dataset import Example
 
 DECODER_VOICES = 16
@@ -37,6 +38,11 @@ class Reference:
         decoder = load(base64.b64decode(state["decoder"])) if "decoder" in state else {}
         codes = torch.tensor(state["codes"], dtype=torch.long)
         return cls(torch.tensor(state["vector"]), codes, decoder, state["clip"])
+
+
+def key(row) -> int:
+    """A clip's key among all others, whatever is said in it: 60 bits of a hash."""
+    return int(clip_key(row)[:15], 16)
 
 
 class Pool:
