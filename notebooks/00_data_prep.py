@@ -93,6 +93,25 @@ show.table(
 )
 
 # %% [markdown]
+# ## What is left of it in codes?
+#
+# Systems such as `t3` do not learn sound but the codes of a codec. Ours are trained on this very corpus, here, where there is
+# none yet (some minutes); published ones are named by `codec` in the params. No voice can sound better than its codec.
+
+# %%
+show.table(pipeline.codec_facts(p))
+
+# %%
+copies = pipeline.copies(p, found)
+show.table([{name: show.spoken(*heard) for name, heard in row.items()} for row in copies])
+
+# %%
+from ttslib import audio
+
+mels = {name: audio.log_mel(wav, rate, hop=rate // 64).T for name, (wav, rate) in copies[0].items()}
+show.mels(mels, 1 / 64)
+
+# %% [markdown]
 # ## Which clips should a person hear first?
 #
 # Suspects are kept, because a rule cannot be sure. Hear them; fix or remove the bad ones in the corpus, then run this

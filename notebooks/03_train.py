@@ -62,6 +62,14 @@ show.spoken(pipeline.recording(found, row, 16000), 16000)
 # * **prior_mel**, in validation – the mel error of what the *text* speaks, at the recording's timing. It is what you
 #   will hear: judge by it. A low kl can also mean that both sides say nothing.
 #
+# For `system=t3`, which learns codes (notebook 00):
+#
+# * **speech** – cross-entropy of the next code (nats). Not knowing anything it is log 6563 = 8.8.
+# * **text** – that of the next text token, times its weight.
+# * **top1**, **end**, **text_ce**, in validation – share of the codes foretold, probability of the stop code where speech
+#   ends, text cross-entropy without its weight. On a small corpus `speech` soon rises in validation while the voice still
+#   gains: hear it.
+#
 # Before the first step one evaluation, one save and one load are tried, so that what would break later breaks now. The
 # picture below is one display, redrawn while training.
 

@@ -151,6 +151,26 @@ def test_another_system_takes_the_same_notebooks(outputs, monkeypatch, tmp_path)
     assert "".join("".join(html) for html in outputs_of(heard, "text/html")).count("<audio") >= 12
 
 
+def test_a_system_of_codes_trains_its_codec_first(outputs, monkeypatch, tmp_path):
+    """00 as the first thing run makes the codec and plays what it leaves of speech; 03 and 04 learn and speak its codes."""
+    monkeypatch.chdir(tmp_path)
+    few = {"train.steps": 2, "train.log_every": 1, "data.frames": 400}
+    prepared = run("00_data_prep", tmp_path, system="t3", overrides=few)
+    page = "".join("".join(html) for html in outputs_of(prepared, "text/html"))
+    assert "mel-6561" in page and "317" in page, "bits a second"
+    assert page.count("<audio") >= 3 + 3 * 3
+    assert len([*(outputs / "qaa" / "codecs").glob("mel-6561-*/codec.json")]) == 1
+    trained = run("03_train", tmp_path, system="t3", run="first", overrides=few)
+    assert len(outputs_of(trained, "image/png")) >= 3
+    rows = json.loads((outputs / "qaa/t3/first/training_history.json").read_text())
+    assert {"val/speech", "val/text_ce", "val/top1", "val/end"} <= rows[-1].keys()
+    assert len([*(outputs / "qaa" / "codecs").glob("mel-6561-*")]) == 1, "no second codec for the same corpus"
+    heard = run("04_listening", tmp_path, system="t3", run="first")
+    card = json.loads((outputs / "qaa/t3/first/scorecard.json").read_text())
+    assert card["scored"] == len(card["sentences"]) > 0 and card["tally"]["spoken"] >= card["scored"]
+    assert "".join("".join(html) for html in outputs_of(heard, "text/html")).count("<audio") >= 12
+
+
 def test_unknown_parameter_stops_the_notebook(outputs, tmp_path):
     with pytest.raises(
         papermill.PapermillExecutionError, match=r"langg: there is no such parameter; did you mean lang\?"

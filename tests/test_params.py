@@ -42,8 +42,8 @@ def test_a_system_has_its_own_defaults_below_the_languages_file(file, tmp_path):
     assert own == params.load("am", {"system": file.stem})
     lower = written(tmp_path, f"lang: am\nsystem: {file.stem}\ntrain: {{lr: 0.5}}\n")
     found = params.load(lower)
-    assert found.train.lr == 0.5 and found.train.betas == own.train.betas != plain.train.betas
-    assert params.load(lower, {"system": "acoustic"}).train.betas == plain.train.betas
+    assert found.train.lr == 0.5 and found.data == own.data != plain.data
+    assert params.load(lower, {"system": "acoustic"}).data == plain.data
 
 
 def test_default_file_is_the_documentation():

@@ -16,6 +16,7 @@ from ttslib.units import UnitsError
 
 RATE, HOP, CEPSTRA = 16000, 256, 13
 F0_RANGE = (60.0, 500.0)
+OF_THE_TEXT = ("duration_error", "length_ratio")  # a copy of the recording has nothing to say on them
 
 
 def cepstra(wav: torch.Tensor) -> np.ndarray:
@@ -51,7 +52,7 @@ def pitch(wav: torch.Tensor) -> np.ndarray:
 
 
 def compare(reference: torch.Tensor, spoken: torch.Tensor) -> dict[str, float]:
-    """MCD (dB), duration error (share of the recording) and F0 error (cents, RMSE over frames voiced in both).
+    """MCD (dB), duration error (share of the recording), length ratio and F0 error (cents, RMSE over frames voiced in both).
 
     F0 is NaN when no frame is voiced in both. Inputs are `(samples,)` at 16 kHz.
     """
@@ -63,6 +64,7 @@ def compare(reference: torch.Tensor, spoken: torch.Tensor) -> dict[str, float]:
     return {
         "mcd_db": mcd(a, b, path),
         "duration_error": abs(len(spoken) / len(reference) - 1),
+        "length_ratio": len(spoken) / len(reference),
         "f0_cents": float(np.sqrt(np.square(cents).mean())) if cents.size else float("nan"),
     }
 
@@ -92,13 +94,15 @@ def scorecard(system, rows: Sequence, read, limit: int = 20) -> dict:
         at_rate = [audio.resampled(w, system.rate, RATE) for w in (reference, spoken, copy)]
         reference, heard, copy = (torch.as_tensor(w) for w in at_rate)
         scores = compare(reference, heard) | {"rtf": seconds / (len(spoken) / system.rate)}
-        floor = {f"floor_{k}": v for k, v in compare(reference, copy).items() if k != "duration_error"}
+        floor = {f"floor_{k}": v for k, v in compare(reference, copy).items() if k not in OF_THE_TEXT}
         sentences.append({"id": row.id, "text": row.raw, "seconds": round(row.seconds, 2)} | scores | floor)
     if not sentences:
         raise ValueError(
             f"none of {len(chosen)} held-out sentences can be spoken: {failed[0]['error'] if failed else 'there are none'}"
         )
     totals = {"scored": len(sentences), "failed": failed, "held_out": len(rows)}
+    if tally := getattr(system, "tally", None):  # sentences that ran away or repeated themselves, and second attempts
+        totals["tally"] = dict(tally)
     return {"sentences": sentences, "median": medians(sentences)} | totals
 
 

@@ -1,5 +1,6 @@
 """The jobs a notebook and the command line share: features, a training run, a trained voice, spoken sentences."""
 
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ttslib import adapt, audio, checkpoint, dataset, forgetting, manifest, runs, session, show
+from ttslib import adapt, audio, checkpoint, codecs, dataset, forgetting, manifest, runs, session, show
 from ttslib import evaluate as scores
 from ttslib import text as normalisers
 from ttslib.codecs import kept
@@ -18,6 +19,8 @@ from ttslib.params import Params
 from ttslib.systems import system_class
 from ttslib.track import Track
 from ttslib.train import Result, fit
+
+RATE = 16000  # Hz, of what is only to be heard
 
 
 @dataclass
@@ -204,6 +207,31 @@ def align(system, found: Manifest, row: Row) -> dict[str, np.ndarray]:
     """What a trained system hears in one clip: `durations` (tokens,), and `mel`, `recording` (mels, frames)."""
     batch = dataset.collate([system.encode(row, recording(found, row, system.rate))])
     return {name: value[0].numpy() for name, value in system.align(batch).items()}
+
+
+def copies(p: Params, found: Manifest, count: int = 3) -> list[dict[str, tuple[Tensor, int]]]:
+    """Held-out recordings `(samples,), Hz` beside what mel and Griffin-Lim leave of them and, where the system learns codes,
+    what its codec leaves: no voice can sound better. A codec of ours that is missing is trained."""
+    codec, made = codecs.of(p) if p.codec else None, []
+    for row in held_out(found, count):
+        wav = recording(found, row, RATE)
+        made.append({"recording": (wav, RATE), "vocoder only": (vocoded(wav, RATE), RATE)})
+        if codec is not None:
+            heard = recording(found, row, codec.rate)
+            made[-1][codec.name] = codec.decode(codec.encode(heard), codec.voice(heard) or None), codec.rate_out
+    return made
+
+
+def codec_facts(p: Params) -> list[dict]:
+    """What there is to know of the codec that `p` names, as rows of a table; one row that says so where it names none."""
+    if p.codec is None:
+        return [{"codec": f"none: system {p.system} learns from sound itself"}]
+    codec = codecs.of(p)
+    told = {"codec": codec.name, "hash": codec.hash[:12], "codes a second": codec.frame_rate}
+    if codec.vocab is not None:
+        told |= {"codes": codec.vocab, "bits a second": round(codec.frame_rate * math.log2(codec.vocab))}
+    about = {name.replace("_", " "): value for name, value in getattr(codec, "about", {}).items() if name != "corpus"}
+    return [told | {"latents": codec.dim} | about if codec.vocab is None else told | about]
 
 
 def vocoded(wav: Tensor, rate: int) -> Tensor:

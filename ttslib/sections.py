@@ -240,23 +240,23 @@ class MelCodec(Section):
     """Our own codec: log-mels, a convolutional encoder, a bottleneck, a decoder, Griffin-Lim."""
 
     rate: Count = 16000
-    """waveform sample rate in and out (Hz)"""
+    """waveform sample rate in and out (Hz, a multiple of 100)"""
     mels: Count = 80
     """mel bands"""
     width: Count = 256
     """channels of encoder and decoder"""
-    depth: Count = 4
+    depth: Count = 6
     """residual blocks in each of them"""
-    steps: Count = 1500
+    steps: Count = 3000
     """optimizer steps of its training"""
     minutes: Positive | None = None
     """time budget of its training (minutes); null = `steps`"""
-    frames: Count = 1600
-    """frames budget of one batch of its training, padding included (mel frames)"""
-    lr: Positive = 1.0e-3
+    frames: Count = 800
+    """frames budget of one batch of its training, padding included (mel frames of 10 ms)"""
+    lr: Positive = 3.0e-3
     """peak learning rate of its training"""
     kl: Annotated[float, Field(ge=0)] = 1.0e-3
-    """weight of the KL term (mel-vae)"""
+    """weight of the KL term of mel-vae (nats a latent frame)"""
     griffin_lim: Count = 60
     """Griffin-Lim iterations of its decoder"""
 

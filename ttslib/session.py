@@ -164,6 +164,8 @@ def fingerprint(system, p: Params, engine: Accelerator, guard: Mapping[str, Feat
     reads = {k: v for k, v in system.tokenizer.state().items() if k not in ("symbols", "data")}
     keep = {"system": p.system, "tokenizer": reads | {"sha256": system.tokenizer.digest}}
     keep |= {"vocabularies": {name: list(names) for name, names in system.vocabularies.items()}}
+    if codec := getattr(system, "codec_state", None):
+        keep |= {"codec": {name: codec[name] for name in ("name", "hash")}}
     keep |= {"seed": p.seed, "precision": arithmetic(p)}
     keep |= {"data.frames": p.data.frames, "data.accumulate": p.data.accumulate, "processes": engine.num_processes}
     if system.adaptation:  # what was started from, and which rows could learn

@@ -28,14 +28,15 @@ from ttslib.codecs import CodecError
 from ttslib.codecs.mel_net import KINDS, Net
 from ttslib.sections import MelCodec as Settings
 
-HOPS_A_SECOND, WINDOW_SECONDS = 100, 0.032
+HOPS_A_SECOND = 100
+WINDOW_SECONDS = 0.032  # a longer one resolves harmonics and blurs stops: bits for the pitch that the words need
 SHAPE = ("rate", "mels", "width", "depth", "griffin_lim")  # of the settings, those that a trained codec keeps
 
 
 class MelCodec:
-    """A codec over mels; see `ttslib.codecs.Codec` for what it owns. The codes carry the voice."""
+    """See `ttslib.codecs.Codec` for what it owns. Raises `CodecError` for an unknown name and a rate not of whole hops."""
 
-    def __init__(self, name: str, settings: Mapping[str, int], net: Net | None = None):
+    def __init__(self, name: str, settings: Mapping[str, int]):
         if name not in KINDS:
             raise CodecError(f"codec {name!r} is not one of ours; there are {', '.join(KINDS)}")
         if settings["rate"] % HOPS_A_SECOND:
@@ -45,7 +46,7 @@ class MelCodec:
         self.hop, self.window = self.rate // HOPS_A_SECOND, round(WINDOW_SECONDS * self.rate)
         self.samples_per_code = self.hop * self.kind.frames
         self.frame_rate = self.rate / self.samples_per_code
-        self.net = net or Net(self.kind, settings["mels"], settings["width"], settings["depth"])
+        self.net = Net(self.kind, settings["mels"], settings["width"], settings["depth"])
         self.vocab = math.prod(self.kind.levels) if self.kind.levels else None
         self.dim = self.kind.dim
         self.special = {} if self.vocab is None else {"start": self.vocab, "stop": self.vocab + 1}
@@ -59,9 +60,7 @@ class MelCodec:
     @property
     def hash(self) -> str:
         decides = [self.name, self.settings, self.hop, self.window, self.kind.frames, self.kind.levels, self.dim]
-        sha = hashlib.sha256(json.dumps(decides, sort_keys=True).encode())
-        sha.update(self.packed())
-        return sha.hexdigest()
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode() + self.packed()).hexdigest()
 
     @property
     def device(self) -> torch.device:
@@ -72,14 +71,12 @@ class MelCodec:
         return self
 
     def frames(self, samples: int) -> int:
-        """Codes of so many samples."""
+        """Codes of so many samples: every sample is in one."""
         return -(-samples // self.samples_per_code)
 
     def mel(self, wav: Tensor) -> Tensor:
-        """Log-mels `(codes * mel frames of a code, mels)` of `(samples,)`: frame i is centred on sample i * hop.
-
-        Raises `CodecError` for what is not mono, finite or floating point.
-        """
+        """Log-mels `(codes * mel frames of a code, mels)` of `(samples,)`, frame i centred on sample i * hop. Raises
+        `CodecError` for what is not mono, finite or floating point."""
         if wav.ndim != 1 or not wav.is_floating_point() or not wav.isfinite().all():
             raise CodecError(f"expected finite mono samples (samples,), got {wav.dtype} {tuple(wav.shape)}")
         count, before = self.frames(len(wav)) * self.kind.frames, -(-self.window // self.hop)
@@ -149,9 +146,8 @@ class MelCodec:
         return audio.griffin_lim(mel, self.rate, self.window, self.hop, self.settings["griffin_lim"], seed)
 
     def packed(self) -> bytes:
-        """The weights as safetensors."""
-        weights = {name: value.detach().cpu().contiguous() for name, value in sorted(self.net.state_dict().items())}
-        return safetensors.torch.save(weights)
+        """The weights as safetensors, which have one order."""
+        return safetensors.torch.save({name: value.cpu().contiguous() for name, value in self.net.state_dict().items()})
 
     def told(self) -> dict:
         return {"name": self.name, "hash": self.hash, "settings": self.settings, "about": self.about}
@@ -172,7 +168,8 @@ class MelCodec:
 
     @classmethod
     def unpacked(cls, told: Mapping, packed: bytes, where: str) -> "MelCodec":
-        made = cls(told["name"], told["settings"])
+        with torch.random.fork_rng(devices=[]):  # whoever loads a codec draws the same numbers afterwards
+            made = cls(told["name"], told["settings"])
         try:
             made.net.load_state_dict(safetensors.torch.load(packed))
         except (SafetensorError, RuntimeError) as error:

@@ -1,7 +1,7 @@
 """The network of our own codecs: mels, a convolutional encoder, a bottleneck (FSQ or VAE), a decoder, mels.
 
 All mel frames of a code are one input frame, so that everything runs at the rate of the codes: on a CPU, stages at a higher
-rate cost three times as much and were no better. Blocks are ConvNeXt's (Liu et al. 2022, as in Vocos): a depthwise
+rate took two to three times as long to the same error. Blocks are ConvNeXt's (Liu et al. 2022, as in Vocos): a depthwise
 convolution over time, two layers per frame. They see both sides: quality counts, and nothing here streams. Tensors are
 `(batch, frames, channels)`; a mask `(batch, frames, 1)` keeps what lies behind the end of a clip at zero, which is what the
 end of a clip alone looks like to a convolution.
@@ -35,31 +35,30 @@ KINDS = {
 
 
 class Block(nn.Module):
-    def __init__(self, width: int, dropout: float):
+    def __init__(self, width: int):
         super().__init__()
         self.over_time = nn.Conv1d(width, width, KERNEL, padding=KERNEL // 2, groups=width)
         self.norm = nn.LayerNorm(width)
         self.wide, self.narrow = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
-        self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         y = x if mask is None else x * mask
         y = self.over_time(y.transpose(1, 2)).transpose(1, 2)
-        return x + self.narrow(self.dropout(F.gelu(self.wide(self.norm(y)))))
+        return x + self.narrow(F.gelu(self.wide(self.norm(y))))
 
 
 class Net(nn.Module):
-    def __init__(self, kind: Kind, mels: int, width: int, depth: int, dropout: float = 0.0):
+    def __init__(self, kind: Kind, mels: int, width: int, depth: int):
         super().__init__()
         self.kind, self.mels = kind, mels
         channels = len(kind.levels) or kind.dim
         self.register_buffer("mean", torch.zeros(mels))
         self.register_buffer("std", torch.ones(mels))
         self.fold = nn.Linear(kind.frames * mels, width)
-        self.hearing = nn.ModuleList(Block(width, dropout) for _ in range(depth))
+        self.hearing = nn.ModuleList(Block(width) for _ in range(depth))
         self.squeeze = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, channels * (1 if kind.levels else 2)))
         self.stretch = nn.Linear(channels, width)
-        self.speaking = nn.ModuleList(Block(width, dropout) for _ in range(depth))
+        self.speaking = nn.ModuleList(Block(width) for _ in range(depth))
         self.unfold = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, kind.frames * mels))
         if kind.levels:
             self.fsq = FSQ(kind.levels)

@@ -40,10 +40,12 @@ class Trainee:
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def encode(self, row, wav: Tensor) -> Example:
-        """One clip: its `mel` `(mels, frames)`, as many frames as its codes have."""
-        if not len(wav):
-            raise BadClip("no samples")
-        return {"mel": self.codec.mel(wav).T}
+        """One clip: its `mel` `(mels, frames)`, as many frames as its codes have. Raises `BadClip` when it is too short to
+        be moved against the grid of codes and still have slopes."""
+        mel, least = self.codec.mel(wav).T, self.codec.kind.frames + max(SLOPES) + 1
+        if mel.shape[1] < least:
+            raise BadClip(f"{mel.shape[1]} mel frames, {least} are needed")
+        return {"mel": mel.contiguous()}
 
     def measure(self, examples: Sequence[Example]) -> None:
         """Per-band mean and standard deviation of the training mels, once, before the first step."""
@@ -63,7 +65,7 @@ class Trainee:
 
     def losses(self, batch: Example) -> Iterator[dict[str, Tensor]]:
         """`mel`: L1 of the log-mels; `slope`: of their differences in time, without which the decoder smears what it is
-        unsure of; `cepstra`: of the spectrum's shape; a VAE's `kl`, per mel value like the others."""
+        unsure of; `cepstra`: of the spectrum's shape; and a VAE's `kl` (nats a latent frame, times `mel_codec.kl`)."""
         mel, lengths = batch["mel"].transpose(1, 2), batch["mel_len"]
         if self.codec.net.training:
             mel, lengths = self.moved(mel, lengths)
@@ -87,9 +89,7 @@ class Trainee:
         """
         n = self.codec.kind.frames
         start = int(torch.randint(n, ()))
-        if not start or int(lengths.min()) <= n:
-            return mel, lengths
-        return mel[:, start : mel.shape[1] - n + start], lengths - n
+        return (mel[:, start : mel.shape[1] - n + start], lengths - n) if start else (mel, lengths)
 
     def verdict(self, terms: dict[str, float]) -> float:
         """`best` is chosen by the sum of the validation terms."""

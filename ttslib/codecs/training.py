@@ -46,7 +46,8 @@ def at_hand(p: Params) -> MelCodec:
     name = f"{p.codec}-{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]}"
     where = paths.outputs() / p.lang / "codecs" / name
     if not session.agreed((where / "codec.json").is_file(), engine):
-        trained(p, name, found, where, engine)
+        with checkpoint.own_rng(p.seed):  # whether it was there or not, the caller draws the same numbers afterwards
+            trained(p, name, found, where, engine)
         engine.wait_for_everyone()
     return MelCodec.load(where)
 

@@ -48,7 +48,7 @@ class System:
         ids = Ids(*reading.ends(tokenizer), special["start"], special["stop"])
         self.net = Net(shape, ids, p.t3.text_weight, p.t3.drop_text, p.t3.packing)
         if p.t3.checkpointing:
-            self.net.tfmr.gradient_checkpointing_enable({"use_reentrant": False})
+            self.net.tfmr.activation_checkpointing_enable({"use_reentrant": False})
         self.nets: dict[str, nn.Module] = {"net": self.net}
         self.kept = None  # codes computed ahead (`codecs.kept`), given by who prepares the data
         self.pool: voices.Pool | None = None

@@ -1,0 +1,87 @@
+"""T3 through the one loop: resumed to the same bits, adapted from a run, packed as the switch says."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ttslib import checkpoint, codecs, dataset, manifest, params, pipeline
+
+QUIET = {"tracking": "disabled", "device": "cpu", "threads": 1}
+FEW = {"system": "t3", "train.steps": 4, "train.evaluate_every": 4, "train.checkpoint_every": 2, "data.frames": 200}
+
+
+def test_training_resumes_to_the_same_bits(prepared):
+    """Four steps are two and two more: withheld texts, drawn prompts and the perceiver's dropout among them."""
+    pipeline.train(params.load("qaa", FEW, run="whole", **QUIET))
+    whole, again = (prepared / "qaa" / "t3" / name for name in ("whole", "again"))
+    shutil.copytree(whole, again, symlinks=True)
+    (halfway,) = (path for path in (again / "checkpoints").iterdir() if path.name.endswith("step2"))
+    checkpoint.link(again / "checkpoints", "latest", halfway.name)
+    (again / "checkpoints" / "best").unlink()
+    pipeline.train(params.load("qaa", FEW, run="again", resume=True, **QUIET))
+    for name in ("model.safetensors", "state.safetensors"):
+        one, two = (load_file(run / "checkpoints" / "latest" / name) for run in (whole, again))
+        assert one.keys() == two.keys()
+        assert not [k for k in one if not one[k].equal(two[k])]
+    begun, ended = (load_file(f / "model.safetensors") for f in (halfway, whole / "checkpoints" / "latest"))
+    assert not begun["net.text_emb.weight"].equal(ended["net.text_emb.weight"]), "nothing was trained in between"
+
+    (folder,) = (prepared / "qaa" / "data").glob("*/codes/mel-6561-*")
+    told = json.loads((folder / "codec.json").read_text())
+    assert (told["vocab"], told["frame_rate"], told["special"]) == (6561, 25.0, {"start": 6561, "stop": 6562})
+
+    other = params.load("qaa", FEW | {"mel_codec.steps": 6}, run="again", resume=True, **QUIET)
+    with pytest.raises(checkpoint.CheckpointError, match="codec: hash: the checkpoint has"):
+        pipeline.train(other)
+
+    card = pipeline.evaluate(whole)
+    assert card["median"]["length_ratio"] > 0 and card["tally"]["spoken"] == card["scored"]
+
+
+def test_a_run_is_the_base_of_another(prepared):
+    """LoRA and new rows over a run of the toy language, its codec kept, whatever codec the new params name."""
+    first = pipeline.train(params.load("qaa", FEW | {"train.steps": 2}, run="base", **QUIET))
+    few = FEW | {
+        "train.steps": 2, "adapt.base": str(first.run.folder), "adapt.body": "lora", "adapt.lora.rank": 2,
+        "codec": "mel-8192",
+    }  # fmt: skip
+    done = pipeline.train(params.load("qaa", few, run="adapted", **QUIET))
+    assert done.system.codec.hash == first.system.codec.hash and done.system.p.codec == "mel-6561"
+    assert not [k for k in done.system.net.state_dict() if "lora" in k], "loaded to speak, updates are merged"
+    assert done.system.synthesize("bado kemi talu.", seed=2).isfinite().all()
+
+
+def test_packing_is_a_switch(prepared):
+    made = {}
+    for packing in (True, False):
+        run = f"packing-{packing}".lower()
+        settings = FEW | {"train.steps": 2, "t3.packing": packing, "t3.drop_text": 0.0}
+        made[packing] = pipeline.train(params.load("qaa", settings, run=run, **QUIET)).run
+    rows = [[r for r in run.rows() if "val/speech" in r][-1] for run in made.values()]
+    assert rows[0]["val/speech"] == pytest.approx(rows[1]["val/speech"], rel=2e-3)
+
+
+def test_gradient_checkpointing_changes_no_loss(prepared):
+    made = []
+    for on in (False, True):
+        p = params.load("qaa", FEW | {"t3.checkpointing": on}, **QUIET)
+        found = manifest.prepare(p)
+        system = pipeline.beginning(p, found.split("train"))
+        features = pipeline.features(system, found, "train", p)
+        system.measure(features)
+        system.net.train()
+        torch.manual_seed(0)
+        (terms,) = system.losses(dataset.collate([features[i] for i in range(4)]))
+        sum(terms.values()).backward()
+        made.append((terms["speech"].item(), system.net.tfmr.layers[0].mlp.up_proj.weight.grad.clone()))
+    assert made[0][0] == made[1][0]
+    torch.testing.assert_close(made[0][1], made[1][1])
+
+
+def test_codes_and_latents_of_codecs_that_are_not_there_are_refused(prepared):
+    for codec, words in (("mel-9", "no folder with codec.json"), ("s3=nowhere", "nowhere")):
+        with pytest.raises(codecs.CodecError, match=words):
+            pipeline.train(params.load("qaa", FEW | {"codec": codec}, run="refused", **QUIET))
