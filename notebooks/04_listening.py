@@ -57,14 +57,17 @@ show.table(rows)
 #
 # * **mcd_db** – mel-cepstral distortion after time alignment (dB)
 # * **duration_error** – difference in length, as a share of the recording's
+# * **length_ratio** – length of the speech over the recording's; 1 is as long
 # * **f0_cents** – pitch error where both are voiced (1200 cents are an octave)
 # * **rtf** – seconds of work per second of speech, on this machine
+# * **spoken, rerolled, stop, loop, limit**, for systems that sample – sentences, further attempts at them, and how they ended:
+#   by themselves, repeating themselves, or cut off
 #
 # None of these says that the speech is understood: hear it.
 
 # %%
 card = pipeline.evaluate(trained.folder)
-show.table([{"sentences": f"{card['scored']} of {card['held_out']}"} | card["median"]])
+show.table([{"sentences": f"{card['scored']} of {card['held_out']}"} | card["median"] | card.get("tally", {})])
 
 # %%
 show.table(card["sentences"])

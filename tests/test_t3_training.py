@@ -54,6 +54,20 @@ def test_a_run_is_the_base_of_another(prepared):
     assert done.system.synthesize("bado kemi talu.", seed=2).isfinite().all()
 
 
+def test_any_speaker_can_be_replayed(prepared):
+    """The base language comes back in voices that the base never had: they are prompts."""
+    base = pipeline.train(params.load("qaa", FEW | {"train.steps": 1}, run="base", **QUIET)).run
+    few = FEW | {"train.steps": 2, "adapt.base": str(base.folder), "adapt.train_rows": "all", "replay.lang": "qaa"}
+    p = params.load("qaa", few | {"replay.ratio": 0.3}, run="guarded", **QUIET)
+    found = manifest.prepare(p)
+    system = pipeline.beginning(p, found.split("train"))
+    system.speakers = ["built-in"]  # as in a published base
+    pipeline.replay(system, p)
+    assert system.speakers == ["built-in", *sorted({row.speaker for row in found.split("train")})]
+    done = pipeline.train(p)
+    assert [row for row in done.run.rows() if "val/qaa/speech" in row]
+
+
 def test_packing_is_a_switch(prepared):
     made = {}
     for packing in (True, False):

@@ -91,7 +91,10 @@ def replay(system, p: Params) -> tuple[dict[str, dataset.Features], dict[str, da
     base = forgetting.corpus(p)
     found = manifest.prepare(base)
     splits = ("train", "val") if p.replay.ratio else ("val",)
-    forgetting.require(system, [row for split in splits for row in found.split(split)], p.replay.lang)
+    rows = [row for split in splits for row in found.split(split)]
+    if hasattr(system, "welcome"):  # voices are prompts to it: it can replay any speaker
+        system.welcome(rows)
+    forgetting.require(system, rows, p.replay.lang)
     if blind := sorted({*base.langs} - {row.lang for row in found.split("val")}):
         raise dataset.DatasetError(f"replay.lang={p.replay.lang}: no validation clip to watch {', '.join(blind)} with")
     taken = {split: {lang: features(system, found, split, p, lang) for lang in base.langs} for split in splits}

@@ -188,6 +188,10 @@ class System:
                 wav = audio.resampled(read(by_clip[reference.clip]), self.rate, self.codec.rate)
                 self.references[name] = voices.with_decoder(reference, self.codec.voice(wav))
 
+    def welcome(self, rows: Sequence) -> None:
+        """Take in speakers that it does not know: a voice is a prompt, which needs no row of a table."""
+        self.speakers += sorted({row.speaker for row in rows} - {*self.speakers})
+
     def losses(self, batch: Example) -> Iterator[dict[str, Tensor]]:
         """`speech` and `text` (weighted) cross-entropies; outside training also `text_ce`, `top1` and `end`, plain."""
         yield self.nets["net"](self.prompted(batch))

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from huggingface_hub import try_to_load_from_cache
 from torch import Tensor
 
 from ttslib.adapt import AdaptError
 from ttslib.vocab.bpe import Bpe
+from ttslib.vocab.source import HUB
 
 CODECS = ("s3gen.safetensors", "s3gen.pt", "s3gen_v3.pt")
 
@@ -95,10 +97,16 @@ def shim(rows: int, english: bool, languages: Sequence[str]) -> str:
 
 
 def copy_codec(state: Mapping, folder: Path) -> None:
-    """Put S3Gen's file beside the export where it is known: linked where that is possible, it has a gigabyte."""
+    """Put S3Gen's file beside the export where it is at hand: linked where that is possible, it has a gigabyte."""
     kind, _, source = str(state.get("where", "")).partition("=")
-    for name in CODECS if kind == "s3" else ():
-        if (file := Path(source) / name).is_file() and not (folder / name).exists():
+    if kind != "s3":
+        return
+    repository, _, revision = source.partition("@")
+    for name in CODECS:
+        file = Path(source) / name
+        if not file.is_file() and HUB.fullmatch(source):
+            file = Path(try_to_load_from_cache(repository, name, revision=revision or None) or "")
+        if file.is_file() and not (folder / name).exists():
             try:
                 os.link(file.resolve(), folder / name)
             except OSError:  # another file system

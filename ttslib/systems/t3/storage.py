@@ -30,7 +30,7 @@ WEIGHTS = ("t3_mtl23ls_v3.safetensors", "t3_mtl23ls_v2.safetensors", "t3_23lang.
 TOKENIZERS = ("grapheme_mtl_merged_expanded_v1.json", "mtl_tokenizer.json", "tokenizer.json")
 ENCODERS = ("ve.safetensors", "ve.pt")
 S3 = {
-    "name": "s3tokenizer-v2", "hash": None, "rate": 16000, "rate_out": 24000, "vocab": 6561, "frame_rate": 25.0,
+    "name": "s3", "hash": None, "rate": 16000, "rate_out": 24000, "vocab": 6561, "frame_rate": 25.0,
     "special": {"start": 6561, "stop": 6562},
 }  # fmt: skip
 ENGLISH_ROWS = 704
@@ -61,7 +61,7 @@ def load(cls, source: str | Path):
 
 def published(cls, source: str):
     """A new system of Chatterbox's files; its codec is loaded when it is first needed."""
-    folder, file = located(source)
+    folder, file, home = located(source)
     weights = flat(folder / (file or chosen(folder, WEIGHTS)))
     shape = shape_of(weights)
     tokenizer = fitting(folder, shape.text_rows)
@@ -69,9 +69,9 @@ def published(cls, source: str):
     tokenizer = tokenizer.made_for("en")
     multilingual = tokenizer.front == "t3"
     t3 = T3(preset="multilingual" if multilingual else "english", repetition_penalty=2.0 if multilingual else 1.2)
-    p = Params(lang=languages[0], system="t3", codec=f"s3={source}", t3=t3, text=Text(units="tokenizer"))
+    p = Params(lang=languages[0], system="t3", codec=f"s3={home}", t3=t3, text=Text(units="tokenizer"))
     encoder = voice_encoder.VoiceEncoder.load(folder / chosen(folder, ENCODERS))
-    codec = S3 | {"where": f"s3={folder}"}
+    codec = S3 | {"where": f"s3={home}"}
     system = cls(p, shape, tokenizer, codec, encoder, [], ["en", *(x for x in languages if x != "en")], chatterbox=True)
     system.net.load_state_dict(weights)
     system.net.eval()
@@ -80,20 +80,22 @@ def published(cls, source: str):
     return system
 
 
-def located(source: str) -> tuple[Path, str | None]:
-    """The local folder of Chatterbox's files, and the weight file where one is named."""
+def located(source: str) -> tuple[Path, str | None, str]:
+    """The local folder of Chatterbox's files, the weight file where one is named, and the folder or repository by the name
+    under which others find it too."""
     path = Path(source).expanduser()
     if path.is_file():
-        return path.parent, path.name
+        return path.parent, path.name, str(path.parent.resolve())
     if path.is_dir():
-        return path, None
+        return path, None, str(path.resolve())
     if not (match := HUB.fullmatch(source)):
         raise checkpoint.CheckpointError(f"{source}: no such file or folder, and no hub id (owner/name)")
     if not reachable():
         raise checkpoint.CheckpointError(f"{source}: {UNREACHABLE}")
     files = [match["file"]] if match["file"] else list(WEIGHTS[1:2])
     wanted = [*files, *TOKENIZERS, *ENCODERS, "conds.pt", "s3gen.pt", "Cangjie5_TC.json"]
-    return Path(snapshot_download(match["repo"], revision=match["revision"], allow_patterns=wanted)), match["file"]
+    folder = snapshot_download(match["repo"], revision=match["revision"], allow_patterns=wanted)
+    return Path(folder), match["file"], match["repo"] + (f"@{match['revision']}" if match["revision"] else "")
 
 
 def chosen(folder: Path, names: tuple[str, ...]) -> str:
