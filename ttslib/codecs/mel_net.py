@@ -1,7 +1,7 @@
 """The network of our own codecs: mels, a convolutional encoder, a bottleneck (FSQ or VAE), a decoder, mels.
 
 All mel frames of a code are one input frame, so that everything runs at the rate of the codes: on a CPU, stages at a higher
-rate took two to three times as long to the same error. Blocks are ConvNeXt's (Liu et al. 2022, as in Vocos): a depthwise
+rate cost twice as much a step. Blocks are ConvNeXt's (Liu et al. 2022, as in Vocos): a depthwise
 convolution over time, two layers per frame. They see both sides: quality counts, and nothing here streams. Tensors are
 `(batch, frames, channels)`; a mask `(batch, frames, 1)` keeps what lies behind the end of a clip at zero, which is what the
 end of a clip alone looks like to a convolution.
