@@ -233,7 +233,10 @@ def test_an_export_loads_back_whole(grown, tmp_path):
     assert again.encoder.hash == system.encoder.hash
     assert ours(again, "ሰላም", "am").equal(ours(system, "ሰላም", "am"))
     saved = torch.load(tmp_path / "exported" / "conds.pt", weights_only=True)
-    assert saved["t3"]["cond_prompt_speech_tokens"].shape == (1, 9) and saved["gen"].keys() == {"embedding"}
+    assert saved["t3"]["cond_prompt_speech_tokens"].shape == (1, 9) and saved["gen"].keys() == {
+        "embedding",
+        "prompt_feat_len",
+    }
 
 
 def test_the_base_speaks_as_before_it_was_grown(grown):

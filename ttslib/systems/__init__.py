@@ -17,9 +17,9 @@
 * `synthesize(text, voice, seed, lang, speaking_rate) -> (samples,)`, the same for the same seed;
 * `load(folder)` and `export(folder)`.
 
-A system that learns codes has besides: `codec`, and `kept`, the codes computed ahead (None at first; `pipeline.features` fills
-it); `meet(rows, read)`, what speaking in the training's voices takes; `welcome(rows)`, speakers it is to replay; and `tally`,
-how its attempts at speaking ended.
+A system that learns codes has besides: `codec`, and `kept`, the codes computed ahead (None at first, filled by
+`pipeline.features`); `meet(rows, read)`, what speaking in the training's voices takes; `welcome(rows)`, speakers it is to
+replay; and `tally`, how its attempts at speaking ended.
 
 tests/test_conformance.py holds every system to this.
 """

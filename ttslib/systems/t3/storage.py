@@ -147,7 +147,7 @@ def built_in(file: Path) -> voices.Reference:
 def export(system, folder: Path) -> Path:
     """Write what the stock Chatterbox package loads, and beside it `system.json`, with which `load` reads it back.
 
-    Flat fp32 weights, LoRA merged; the tokenizer; the voice encoder; the first voice as `conds.pt`. A vocabulary of another
+    Flat fp32 weights, LoRA merged; the tokenizer; the voice encoder; one voice as `conds.pt`. A vocabulary of another
     size than the stock 704 or 2454 needs `chatterbox_shim.py`, which is then written too and says how; with `t3.recycle` new
     tokens take the rows of scripts nobody trains instead, and no shim is needed. S3Gen's file is copied where it is known.
     """
@@ -178,8 +178,10 @@ def export(system, folder: Path) -> Path:
 
 
 def write_voice(system, file: Path) -> None:
-    """`conds.pt` with the first voice, its `gen` empty where the codec is not S3Gen: that runtime cannot speak its codes."""
-    reference = next(iter(system.references.values()))
+    """`conds.pt` with the first voice of the training, else the base's own; its `gen` is empty where the codec is not
+    S3Gen: the stock runtime cannot speak its codes."""
+    reference = next((r for name, r in system.references.items() if name != BUILT_IN), None)
+    reference = reference or system.references[BUILT_IN]
     t3 = {
         "speaker_emb": reference.vector[None],
         "clap_emb": None,
@@ -187,4 +189,5 @@ def write_voice(system, file: Path) -> None:
         "cond_prompt_speech_emb": None,
         "emotion_adv": torch.full((1, 1, 1), system.p.t3.emotion),
     }
-    torch.save({"t3": t3, "gen": dict(reference.decoder)}, file)
+    gen = dict(reference.decoder) | ({"prompt_feat_len": None} if reference.decoder else {})  # S3Gen wants it named
+    torch.save({"t3": t3, "gen": gen}, file)
