@@ -76,6 +76,8 @@ class System:
         """An untrained system of this one's shape that also has the tokens, speakers and languages of `rows`; it keeps
         the codec, because its codes are what this one knows."""
         tokenizer = reading.extended(self.tokenizer, p, [(r.text, r.lang) for r in rows])
+        if p.codec != self.p.codec:
+            print(f"adapt.base decides: codec={self.p.codec} (asked: {p.codec})", file=sys.stderr)
         t3 = p.t3.model_copy(update={"preset": self.p.t3.preset})
         text = p.text.model_copy(update={"units": reading.kind(tokenizer)})
         p = p.model_copy(update={"codec": self.p.codec, "t3": t3, "text": text})
@@ -220,8 +222,10 @@ class System:
     def reference(self, voice: str | None) -> voices.Reference:
         """A speaker of the training (default: the first), or the voice of a recording by its path.
 
-        Raises `ParamsError` when it is neither.
+        Raises `ParamsError` when it is neither, or where none was trained and the base came without one.
         """
+        if voice is None and not self.references:
+            raise ParamsError("voice: this base has none of its own; give a recording's path")
         if voice in self.references or voice is None:
             return self.references[reading.known(voice, list(self.references), "speaker")]
         if not Path(voice).is_file():
