@@ -1,13 +1,13 @@
 """The scorecard measures what it names: nothing between equals, a known pitch, a known duration, and NaN left out."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
 
-from ttslib import audio, evaluate
+from ttslib import audio, evaluate, params, pipeline
 
 RATE = 16000
 
@@ -129,3 +129,16 @@ def test_a_scorecard_has_every_sentence_its_floor_and_how_many_were_left(spoken)
     assert card["median"]["f0_cents"] < 10
     assert 0 < card["median"]["floor_mcd_db"] < 8
     assert 0 < card["median"]["rtf"] < 1
+
+
+def test_fixed_sentences_have_no_letter_that_the_training_lacks(spoken):
+    """A voice of sixteen clips has not met every letter; where no held-out sentence is left, it speaks its own."""
+    p = params.load("qaa")
+    plain = pipeline.fixed_sentences(p, spoken)
+    first = plain[0][3]
+    strange = [replace(r, text=r.text + "\u1230") if r.id == first.id else r for r in spoken.rows]
+    chosen = pipeline.fixed_sentences(p, replace(spoken, rows=tuple(strange)))
+    assert first.id not in [row.id for *_, row in chosen] and chosen[0] == plain[1]
+    all_strange = [r if r.split == "train" else replace(r, text=r.text + "\u1230") for r in spoken.rows]
+    chosen = pipeline.fixed_sentences(p, replace(spoken, rows=tuple(all_strange)))
+    assert len(chosen) == 3 and {row.split for *_, row in chosen} == {"train"}
