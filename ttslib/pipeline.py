@@ -185,8 +185,8 @@ def held_out(found: Manifest, count: int | None = None) -> list[Row]:
 
 
 def fixed_sentences(p: Params, found: Manifest, count: int = 3) -> list[tuple[str, str, str, Row | None]]:
-    """What is spoken at every evaluation, as `(text, lang, speaker, recorded row)`: the params' own, else held-out ones whose
-    letters are all in the training texts; where a small training set has none such, its own."""
+    """What is spoken at every evaluation, as `(text, lang, speaker, recorded row)`: the params' own, else held-out ones
+    whose letters are all in the training texts; where a small training set has none such, its own."""
     held = held_out(found)
     if p.synthesis.sentences:
         return [(text, held[0].lang, held[0].speaker, None) for text in p.synthesis.sentences]
