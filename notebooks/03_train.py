@@ -87,7 +87,8 @@ show.curves(done.run.rows())
 # ## Does it know which sound belongs to which letter?
 #
 # A held-out clip: the white line climbs through the letters (vertical) as time passes (horizontal). A healthy line rises
-# steadily; long flat stretches or jumps mean the alignment has not formed.
+# steadily; long flat stretches or jumps mean the alignment has not formed. For `t3` it is read off the attention; a network
+# that knows its few clips by heart hardly looks at the text, and then the line is flat for long.
 
 # %%
 held = pipeline.held_out(found)[0]

@@ -50,8 +50,9 @@ def heard(net, one: Example) -> tuple[Tensor, Tensor]:
 def climbing(attention: Tensor) -> Tensor:
     """Durations `(tokens,)` of the best monotonic path through the head `(heads, codes, tokens)` where it scores best.
 
-    With fewer codes than tokens some tokens get none.
+    Start and stop get none: heads that have nothing to look at rest there. With fewer codes than tokens others get none too.
     """
+    attention = attention[:, :, 1:-1]
     heads, codes, tokens = attention.shape
     score = (attention / attention.sum(-1, keepdim=True).clamp(min=1e-9)).clamp(min=1e-6).log()
     finer = -(-tokens // codes)
@@ -61,7 +62,7 @@ def climbing(attention: Tensor) -> Tensor:
     token = alignment.expand(durations)[0]
     best = int(score.gather(2, token[..., None]).sum((1, 2)).argmax())
     ends = (durations[best].cumsum(0) / finer).round().long()
-    return ends.diff(prepend=ends.new_zeros(1))
+    return torch.nn.functional.pad(ends.diff(prepend=ends.new_zeros(1)), (1, 1))
 
 
 def mel(system, codes: Tensor, reference) -> Tensor:
