@@ -109,8 +109,13 @@ class Net(nn.Module):
         ).last_hidden_state
 
     def logits(self, batch: dict[str, Tensor], keep: Tensor | None = None) -> dict[str, Tensor]:
-        """Logits of all text and speech positions, sample after sample `(positions, rows)`, and the ids and lengths that
-        stand there: `text`, `speech`, `text_ids`, `speech_ids`, `text_len`, `speech_len`.
+        """Logits of all `text` and `speech` positions, sample after sample `(positions, rows)`."""
+        text, speech = self.states(batch, keep)
+        return {"text": self.text_head(text[0]), "speech": self.speech_head(speech[0])}
+
+    def states(self, batch: dict[str, Tensor], keep: Tensor | None = None) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Of the text and of the speech stream: the backbone's states, sample after sample `(positions, dim)`, the ids that
+        stand there `(batch, length)`, and their lengths `(batch,)`.
 
         `batch` has `text` (batch, ids with start and stop) and bare `codes` (batch, codes), with `text_len` and `codes_len`.
         """
@@ -122,14 +127,10 @@ class Net(nn.Module):
         ]
         packed = packing.pack(streams, self.flat)
         hidden = self.hidden(packed)
-        return {
-            "text": self.text_head(packed.stream(hidden, 3)),
-            "speech": self.speech_head(packed.stream(hidden, 4)),
-            "text_ids": batch["text"],
-            "text_len": batch["text_len"],
-            "speech_ids": speech,
-            "speech_len": speech_len,
-        }
+        return [
+            (packed.stream(hidden, 3), batch["text"], batch["text_len"]),
+            (packed.stream(hidden, 4), speech, speech_len),
+        ]
 
     def between(self, codes: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Codes `(batch, length)` between the start and, right after the last that counts, the stop id."""
@@ -147,15 +148,15 @@ class Net(nn.Module):
         keep = None
         if self.training and self.drop_text:
             keep = torch.rand(count).to(self.device) >= self.drop_text  # on the CPU: its random state is in checkpoints
-        found = self.logits(batch, keep)
-        predicting, targets = packing.shifted(found["speech_ids"], found["speech_len"])
-        logits = found["speech"][predicting].float()
+        (text, *words), (speech, *codes) = self.states(batch, keep)
+        predicting, targets = packing.shifted(*codes)  # before the head: its logits are what costs most memory
+        logits = self.speech_head(speech[predicting]).float()
         terms = {"speech": F.cross_entropy(logits, targets)}
-        told, words = packing.shifted(found["text_ids"], found["text_len"])
-        each = F.cross_entropy(found["text"][told].float(), words, reduction="none")
+        predicting, tokens = packing.shifted(*words)
+        each = F.cross_entropy(self.text_head(text[predicting]).float(), tokens, reduction="none")
         counts = torch.ones_like(each)
         if keep is not None:
-            counts = keep.repeat_interleave(found["text_len"] - 1).to(each)
+            counts = keep.repeat_interleave(batch["text_len"] - 1).to(each)
         text = (each * counts).sum() / counts.sum().clamp(min=1)
         terms["text"] = self.text_weight * text
         if not self.training:
