@@ -108,8 +108,8 @@ def test_codes_are_computed_once_and_given_back_as_they_were(rows, read, tmp_pat
     assert file.parent.name == f"loudness-{codec.hash[:12]}" and file.name == "codes-0-00000.safetensors"
     assert {t.dtype for t in load_file(file).values()} == {torch.int16}
     assert json.loads((file.parent / "codec.json").read_text()) == {
-        "name": "loudness", "hash": codec.hash, "rate": 16000, "frame_rate": 25.0, "vocab": 1024, "dim": None,
-        "special": {"start": 1024, "stop": 1025},
+        "name": "loudness", "hash": codec.hash, "rate": 16000, "rate_out": 16000, "frame_rate": 25.0,
+        "vocab": 1024, "dim": None, "special": {"start": 1024, "stop": 1025},
     }  # fmt: skip
     assert second.summary()["codes"] == sum(len(second[row]) for row in rows)
 
