@@ -54,6 +54,16 @@ def test_a_run_is_the_base_of_another(prepared):
     assert done.system.synthesize("bado kemi talu.", seed=2).isfinite().all()
 
 
+def test_a_few_clips_learnt_by_heart_are_heard_from_the_last_checkpoint(prepared):
+    """Their validation loss only rises: at so high a rate it does from the first step on."""
+    worse = FEW | {"train.lr": 0.5, "train.steps": 4, "train.evaluate_every": 2, "train.warmup": 1}
+    made = {}
+    for choose in ("validation", "last"):
+        p = params.load("qaa", worse | {"train.choose": choose}, run=choose, **QUIET)
+        made[choose] = pipeline.train(p).run.trained.resolve().name
+    assert made["validation"].endswith("step0") and made["last"].endswith("step4")
+
+
 def test_any_speaker_can_be_replayed(prepared):
     """The base language comes back in voices that the base never had: they are prompts."""
     base = pipeline.train(params.load("qaa", FEW | {"train.steps": 1}, run="base", **QUIET)).run

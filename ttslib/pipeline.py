@@ -184,15 +184,18 @@ def held_out(found: Manifest, count: int | None = None) -> list[Row]:
     return sorted(rows, key=lambda row: abs(row.seconds - 3.0))[:count]
 
 
-def fixed_sentences(p: Params, found: Manifest, count: int = 3) -> list[tuple[str, str, str, Row | None]]:
-    """What is spoken at every evaluation, as `(text, lang, speaker, recorded row)`: the params' own, else held-out ones
-    whose letters are all in the training texts; where a small training set has none such, its own."""
-    held = held_out(found)
-    if p.synthesis.sentences:
-        return [(text, held[0].lang, held[0].speaker, None) for text in p.synthesis.sentences]
+def speakable(found: Manifest) -> list[Row]:
+    """Held-out clips whose letters are all in the training texts; where a small training set has none such, its own."""
     letters = set("".join(row.text for row in found.split("train")))
-    spelt = [row for row in held if set(row.text) <= letters] or found.split("train")
-    return [(row.raw, row.lang, row.speaker, row) for row in spelt[:count]]
+    return [row for row in held_out(found) if set(row.text) <= letters] or found.split("train")
+
+
+def fixed_sentences(p: Params, found: Manifest, count: int = 3) -> list[tuple[str, str, str, Row | None]]:
+    """What is spoken at every evaluation, as `(text, lang, speaker, recorded row)`: the params' own, else held-out ones."""
+    rows = speakable(found)
+    if p.synthesis.sentences:
+        return [(text, rows[0].lang, rows[0].speaker, None) for text in p.synthesis.sentences]
+    return [(row.raw, row.lang, row.speaker, row) for row in rows[:count]]
 
 
 def listener(run: runs.Run, track: Track, sentences: Sequence[tuple], p: Params) -> Callable:

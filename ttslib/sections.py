@@ -323,6 +323,9 @@ class Train(Section):
     """periodic checkpoint every so many steps"""
     keep: Count = 2
     """periodic checkpoints kept; best and latest are always kept"""
+    choose: Literal["validation", "last"] = "validation"
+    """which checkpoint is `best`, heard and exported: that of the lowest validation loss, or of the last evaluation (a few
+    clips learnt by heart: what others say is foretold worse from the first step on)"""
     patience: int | None = Field(default=None, ge=1)
     """stop after so many evaluations without a better validation loss; null = never"""
     log_every: Count = 10

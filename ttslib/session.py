@@ -98,14 +98,14 @@ class Progress:
     rise: dict[str, float] = field(default_factory=dict)
     """by how much it was above that at the last evaluation"""
 
-    def judge(self, score: float) -> None:
-        self.stale = 0 if score < self.best else self.stale + 1
+    def judge(self, score: float, choose: str = "validation") -> None:
+        self.stale = 0 if score < self.best or choose == "last" else self.stale + 1
         self.best = min(self.best, score)
         self.evaluated = self.step
 
     @property
     def is_best(self) -> bool:
-        """These very weights have the lowest validation loss so far."""
+        """These very weights have the lowest validation loss so far, or are the last ones where those are chosen."""
         return self.stale == 0 and self.evaluated == self.step
 
     def note(self, values: dict[str, float]) -> None:

@@ -80,7 +80,7 @@ def fit(
         with ema.swapped(), checkpoint.own_rng(p.seed):
             terms = session.validate(system, val, p, engine)
             score = system.verdict(terms)
-            now.judge(score)
+            now.judge(score, p.train.choose)
             row = {f"val/{k}": v for k, v in terms.items()} | {"val/total": score}
             track.log(row | forgetting.watch(system, guard, now, p, engine), now.step)
             if listen and engine.is_main_process:
