@@ -91,7 +91,7 @@ show.curves(done.run.rows())
 # that knows its few clips by heart hardly looks at the text, and then the line is flat for long.
 
 # %%
-held = pipeline.held_out(found)[0]
+held = pipeline.speakable(found)[0]
 seen = pipeline.align(done.system, found, held)
 show.alignment(seen["durations"], seen["recording"], done.system.frame_seconds, "alignment over the recording's mel")
 
