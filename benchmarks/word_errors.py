@@ -8,27 +8,13 @@ Reference and hypothesis go through the project's own normaliser, then lose thei
 """
 
 import argparse
-import re
 from pathlib import Path
 
 import numpy as np
+from codec import edits, words
 from faster_whisper import WhisperModel
 
-from ttslib import audio, checkpoint, manifest, pipeline, runs, text
-
-
-def words(line: str, lang: str) -> list[str]:
-    return re.sub(r"[^\w ]", " ", text.normalise(line, lang).replace("'", "")).split()
-
-
-def edits(a: list, b: list) -> int:
-    """Levenshtein distance."""
-    row = np.arange(len(b) + 1)
-    for i, x in enumerate(a, 1):
-        before, row[0] = row.copy(), i
-        for j, y in enumerate(b, 1):
-            row[j] = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (x != y))
-    return int(row[-1])
+from ttslib import audio, checkpoint, manifest, pipeline, runs
 
 
 def main() -> None:

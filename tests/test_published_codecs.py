@@ -24,6 +24,7 @@ from transformers import (
 
 from ttslib import codecs
 from ttslib.codecs import CodecError, indextts, pocket, published, s3
+from ttslib.vocab import source
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # of diffusers and torch, in the packages' own code
 
@@ -433,7 +434,7 @@ def test_index_codes_are_made_as_its_runtime_makes_them(index_parts):
 
 @needs("indextts")
 def test_index_parts_that_are_missing_or_changed_are_named(index_parts, tmp_path, monkeypatch):
-    monkeypatch.setattr(published, "reachable", lambda: False)
+    monkeypatch.setattr(source, "reachable", lambda: False)
     folder, repcodec, _, stats = index_parts
     with pytest.raises(
         CodecError, match=r"no wav2vec2bert_stats\.pt in this folder, and IndexTeam/IndexTTS-2 .*cannot be"
@@ -477,7 +478,7 @@ def test_a_package_is_imported_without_its_own_init(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["s3", "mimi", "dac", "indextts"])
 def test_weights_that_cannot_be_had_are_named(kind, tmp_path, monkeypatch):
-    monkeypatch.setattr(published, "reachable", lambda: False)
+    monkeypatch.setattr(source, "reachable", lambda: False)
     with pytest.raises(CodecError, match=r"nobody/nothing \(.*neither a local file nor in the hub cache"):
         codecs.load(f"{kind}=nobody/nothing")
     with pytest.raises(CodecError, match="no such file or folder, and no hub id"):

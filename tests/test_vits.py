@@ -2,16 +2,15 @@
 
 import json
 import math
-import shutil
 from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from training import halved
 from transformers import VitsModel, VitsTokenizer
 from transformers.models.vits import tokenization_vits
 
-from ttslib import adapt, checkpoint, dataset, losses, params, pipeline, session
+from ttslib import adapt, dataset, losses, params, pipeline, session
 from ttslib.checkpoint import CheckpointError
 from ttslib.dataset import BadClip
 from ttslib.params import ParamsError
@@ -572,23 +571,9 @@ def test_training_resumes_to_the_same_bits(prepared):
         "train.checkpoint_every": 2,
         "data.frames": 200,
     }
-    quiet = {"tracking": "disabled", "device": "cpu", "threads": 1}
-    pipeline.train(params.load("qaa", few, run="whole", **quiet))
-    whole, again = (prepared / "qaa" / "vits" / name for name in ("whole", "again"))
-    shutil.copytree(whole, again, symlinks=True)
-    (halfway,) = (path for path in (again / "checkpoints").iterdir() if path.name.endswith("step2"))
-    checkpoint.link(again / "checkpoints", "latest", halfway.name)
-    (again / "checkpoints" / "best").unlink()
-    pipeline.train(params.load("qaa", few, run="again", resume=True, **quiet))
-    for name in ("model.safetensors", "state.safetensors"):
-        one, two = (load_file(run / "checkpoints" / "latest" / name) for run in (whole, again))
-        assert one.keys() == two.keys()
-        assert not [k for k in one if not one[k].equal(two[k])]
+    begun, ended = halved(few, prepared / "qaa" / "vits" / "whole")
     rows = "generator.vits.text_encoder.embed_tokens.weight"
-    begun, ended = (
-        load_file(folder / "model.safetensors")[rows] for folder in (halfway, whole / "checkpoints" / "latest")
-    )
-    assert not begun.equal(ended), "nothing was trained in between"
+    assert not begun[rows].equal(ended[rows]), "nothing was trained in between"
 
 
 def test_a_published_voice_is_adapted_by_the_same_loop(mms, prepared):

@@ -4,6 +4,7 @@ import contextlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from ttslib import checkpoint, params
+from ttslib import checkpoint, params, pipeline
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["ttslib.pipeline", "ttslib.train", "torch._dynamo", "torchaudio", "torch.utils.data"])
@@ -122,3 +123,21 @@ def assert_same(a: Path, b: Path) -> None:
     assert progress(a) == progress(b)
     assert history(a) == history(b)
     assert (a / "checkpoints" / "best").resolve().name == (b / "checkpoints" / "best").resolve().name
+
+
+def halved(few: dict, whole: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Train four steps into the run `whole`, and in this process again from a copy that was left after two; both have to end
+    in the same bits. Returns the weights after two steps and after four."""
+    quiet = {"tracking": "disabled", "device": "cpu", "threads": 1}
+    pipeline.train(params.load("qaa", few, run="whole", **quiet))
+    again = whole.with_name("again")
+    shutil.copytree(whole, again, symlinks=True)
+    (halfway,) = (path for path in (again / "checkpoints").iterdir() if path.name.endswith("step2"))
+    checkpoint.link(again / "checkpoints", "latest", halfway.name)
+    (again / "checkpoints" / "best").unlink()
+    pipeline.train(params.load("qaa", few, run="again", resume=True, **quiet))
+    for name in ("model.safetensors", "state.safetensors"):
+        one, two = (load_file(run / "checkpoints" / "latest" / name) for run in (whole, again))
+        assert one.keys() == two.keys()
+        assert not [k for k in one if not one[k].equal(two[k])]
+    return tuple(load_file(f / "model.safetensors") for f in (halfway, whole / "checkpoints" / "latest"))

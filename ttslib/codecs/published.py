@@ -12,13 +12,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Self
 
-import huggingface_hub
 import torch
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 from torch import Tensor, nn
 
 from ttslib.codecs import CodecError
-from ttslib.vocab.source import HUB, UNREACHABLE, reachable
+from ttslib.vocab.source import HUB, fetched, in_cache
 
 
 class Published(nn.Module):
@@ -105,23 +103,8 @@ def located(source: str, names: Sequence[str]) -> Path:
         raise CodecError(f"{source}: no such file or folder, and no hub id (owner/name)")
     repo, revision = match["repo"], match["revision"]
     names = [match["file"]] if match["file"] else names
-    cached = (huggingface_hub.try_to_load_from_cache(repo, name, revision=revision) for name in names)
-    if found := next((file for file in cached if isinstance(file, str)), None):
-        return Path(found)
-    if not reachable():
-        raise CodecError(f"{source} ({', '.join(names)}): {UNREACHABLE}")
-    for name in names:
-        try:
-            return Path(huggingface_hub.hf_hub_download(repo, name, revision=revision))
-        except LocalEntryNotFoundError as error:
-            raise CodecError(f"{source} ({name}): {UNREACHABLE}") from error
-        except EntryNotFoundError:
-            continue
-        except HfHubHTTPError as error:
-            raise CodecError(
-                f"{source}: the hub refuses it ({type(error).__name__}); see its page for terms"
-            ) from error
-    raise CodecError(f"{source}: the repository has none of {', '.join(names)}")
+    where = f"{source} ({', '.join(names)})"
+    return in_cache(repo, names, revision) or fetched(where, repo, names, revision, CodecError)
 
 
 def imported(module: str, install: str) -> ModuleType:

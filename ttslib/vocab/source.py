@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -109,25 +110,35 @@ def located(where: str) -> Path:
 def downloaded(where: str, repo: str, file: str | None, revision: str | None) -> Path:
     """Path in the hub cache of the first tokenizer file a repository has."""
     names = [file] if file else FILES
+    if found := in_cache(repo, names, revision):
+        return found
+    path = fetched(where, repo, names, revision, VocabError)
+    if path.name == "vocab.json":  # tells padding from letters
+        with suppress(EntryNotFoundError):
+            huggingface_hub.hf_hub_download(repo, "tokenizer_config.json", revision=revision)
+    return path
+
+
+def in_cache(repo: str, names: Sequence[str], revision: str | None) -> Path | None:
+    """The first of the files that the local hub cache has of a repository."""
     cached = (huggingface_hub.try_to_load_from_cache(repo, name, revision=revision) for name in names)
-    if found := next((path for path in cached if isinstance(path, str)), None):
-        return Path(found)
+    return next((Path(path) for path in cached if isinstance(path, str)), None)
+
+
+def fetched(where: str, repo: str, names: Sequence[str], revision: str | None, failure: type[ValueError]) -> Path:
+    """The first of the files that a repository has, downloaded. Raises `failure`, `where` being its subject."""
     if not reachable():
-        raise VocabError(f"{where}: {UNREACHABLE}")
+        raise failure(f"{where}: {UNREACHABLE}")
     for name in names:
         try:
-            path = Path(huggingface_hub.hf_hub_download(repo, name, revision=revision))
-            if path.name == "vocab.json":  # tells padding from letters
-                with suppress(EntryNotFoundError):
-                    huggingface_hub.hf_hub_download(repo, "tokenizer_config.json", revision=revision)
-            return path
+            return Path(huggingface_hub.hf_hub_download(repo, name, revision=revision))
         except LocalEntryNotFoundError as error:
-            raise VocabError(f"{where}: {UNREACHABLE}") from error
+            raise failure(f"{where}: {UNREACHABLE}") from error
         except EntryNotFoundError:
             continue
         except HfHubHTTPError as error:
-            raise VocabError(f"{where}: the hub refuses it ({type(error).__name__}); see its page for terms") from error
-    raise VocabError(f"{where}: the repository has none of {', '.join(names)}")
+            raise failure(f"{where}: the hub refuses it ({type(error).__name__}); see its page for terms") from error
+    raise failure(f"{where}: the repository has none of {', '.join(names)}")
 
 
 def reachable() -> bool:
