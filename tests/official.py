@@ -21,3 +21,9 @@ def chatterbox() -> types.ModuleType:
         bare.__path__ = list(found.submodule_search_locations)
         sys.modules["chatterbox"] = bare
     return sys.modules["chatterbox"]
+
+
+def needs(package: str):
+    """Skip unless a package is there. `importorskip` would run its `__init__`, which wants far more than is used."""
+    missing = importlib.util.find_spec(package) is None
+    return pytest.mark.skipif(missing, reason=f"{package} is not installed (requirements-parity.txt)")

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from transformers import LlamaModel
 
 from ttslib import packing
-from ttslib.systems.t3.net import READY, Shape, llama
+from ttslib.packing import READY
+from ttslib.systems.t3.net import Shape, llama
 
 LENGTHS = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 6), st.integers(1, 5)), min_size=1, max_size=5)
 

@@ -10,6 +10,7 @@ import sys
 import pytest
 import torch
 import yaml
+from official import needs
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
@@ -27,12 +28,6 @@ from ttslib.codecs import CodecError, indextts, pocket, published, s3
 from ttslib.vocab import source
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # of diffusers and torch, in the packages' own code
-
-
-def needs(package: str):
-    """Skip unless a package is there. `importorskip` would run its `__init__`, which wants far more than is used."""
-    missing = importlib.util.find_spec(package) is None
-    return pytest.mark.skipif(missing, reason=f"{package} is not installed (requirements-parity.txt)")
 
 
 def noise(samples: int, seed: int = 0) -> torch.Tensor:

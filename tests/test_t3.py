@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from ttslib import adapt, audio, codecs, dataset, params, pipeline
+from ttslib.attempts import Spoken, attempt, best
 from ttslib.dataset import BadClip
 from ttslib.params import ParamsError
 from ttslib.systems.t3 import System, speaking, synthesis, voices
-from ttslib.systems.t3.speaking import Spoken, attempt, best
 from ttslib.units import UnitsError
 
 TEXT = "bado kemi talu."

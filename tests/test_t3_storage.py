@@ -15,8 +15,8 @@ from tokenizers import models, pre_tokenizers
 from ttslib import adapt, checkpoint, codecs, extension, params, pipeline, vocab
 from ttslib.adapt import AdaptError
 from ttslib.systems.t3 import System, net, synthesis
-from ttslib.systems.t3.voice_encoder import VoiceEncoder
 from ttslib.vocab import VocabError
+from ttslib.voice_encoder import VoiceEncoder
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.,!?'-\""
 HANGUL = [chr(0x1100 + i) for i in range(40)]

@@ -2,7 +2,9 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from ttslib import packing
 
 
 def masked_l1(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
@@ -21,6 +23,26 @@ def log_duration(predicted: Tensor, durations: Tensor, mask: Tensor) -> Tensor:
     """Squared error of log durations `(batch, tokens)` against log(frames per token) (FastSpeech, sec. 3.3)."""
     target = durations.clamp(min=1).float().log()
     return (F.mse_loss(predicted.float(), target, reduction="none") * mask).sum() / mask.sum()
+
+
+def next_id(head: nn.Module, hidden: Tensor, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """`(logits (targets, rows), targets (targets,))` of a stream's next ids, nats to come from `F.cross_entropy`.
+
+    `hidden` `(positions, dim)` is a backbone's, sample after sample, `ids` `(batch, length)` stand there. Of n ids n - 1 are
+    targets, the last of them once. Only these pass the head: its logits are what costs most memory.
+    """
+    predicting, targets = packing.shifted(ids, lengths)
+    return head(hidden[predicting]).float(), targets
+
+
+@torch.no_grad()
+def foretold(logits: Tensor, targets: Tensor, stop: int) -> dict[str, Tensor]:
+    """For a look at them: `top1`, the share of ids foretold, and `end`, the probability of `stop` where it is the target."""
+    last = targets == stop
+    return {
+        "top1": (logits.argmax(-1) == targets).float().mean(),
+        "end": logits[last].softmax(-1)[:, stop].mean(),
+    }
 
 
 def total(terms: dict[str, Tensor]) -> Tensor:

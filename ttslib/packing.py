@@ -14,6 +14,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+# Read by Transformers as a mask that is ready: `each_alone` needs none, and none is worked out.
+READY = torch.zeros(1, 1, 1, 1)
+
+
+@dataclass(frozen=True)
+class Ids:
+    """The ids around a text and around its codes."""
+
+    text_start: int
+    text_stop: int
+    start: int
+    stop: int
+
+
+class Positions(nn.Module):
+    """Learnt positions `(count, dim)`, from 0 in each stream."""
+
+    def __init__(self, count: int, dim: int):
+        super().__init__()
+        self.emb = nn.Embedding(count, dim)
+        nn.init.normal_(self.emb.weight, std=0.02)
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -26,6 +48,12 @@ class Packed:
     """for each stream, the flattened places of its values, sample after sample `(values of that stream,)`"""
     blocks: tuple[int, ...] | None
     """lengths of the samples in the one row of a flat layout; None where each has a row of its own"""
+
+    def alone(self) -> dict:
+        """What a backbone with `each_alone` has to be told, as keywords."""
+        if self.blocks is None:
+            return {}
+        return {"blocks": self.blocks, "attention_mask": READY.to(self.values.device)}
 
     def stream(self, hidden: Tensor, index: int) -> Tensor:
         """What a network `(rows, length, dim)` made of one stream's positions, `(values of that stream, dim)`."""
@@ -61,6 +89,12 @@ def pack(streams: Sequence[tuple[Tensor, Tensor]], flat: bool) -> Packed:
     return Packed(out.view(rows, length, -1), positions, tuple(places), blocks)
 
 
+def between(codes: Tensor, lengths: Tensor, ids: Ids) -> tuple[Tensor, Tensor]:
+    """Codes `(batch, length)` between the start and, right after the last that counts, the stop id; their lengths."""
+    framed = F.pad(codes, (1, 1), value=ids.start)
+    return framed.scatter(1, lengths[:, None] + 1, ids.stop), lengths + 2
+
+
 def shifted(ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """What a stream of `(batch, length)` ids predicts: `(predicting, targets)`.
 
@@ -81,7 +115,8 @@ def each_alone(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, att
     if (blocks := more.pop("blocks", None)) is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **more)
     spans = zip(*(x.split(blocks, dim=2) for x in (query, key, value)), strict=True)
-    out = [F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=more.get("scaling")) for q, k, v in spans]
+    settings = {"is_causal": True, "scale": more.get("scaling"), "dropout_p": more.get("dropout", 0.0)}
+    out = [F.scaled_dot_product_attention(q, k, v, **settings) for q, k, v in spans]
     return torch.cat(out, dim=2).transpose(1, 2), None
 
 

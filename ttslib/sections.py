@@ -298,6 +298,49 @@ class T3(Section):
     loads them; those languages are lost"""
 
 
+class IndexTTS(Section):
+    preset: Literal["unit", "tiny", "small", "official"] = "tiny"
+    """size of a new network: unit (tests), tiny (0.8 M parameters without its tables), small (5 M), official (0.5 B);
+    a loaded one keeps its own"""
+    text_weight: Annotated[float, Field(ge=0)] = 0.1
+    """weight of the text cross-entropy"""
+    mel_weight: Annotated[float, Field(ge=0)] = 1.0
+    """weight of the cross-entropy of the speech codes"""
+    dropout: Share = 0.1
+    """GPT-2's dropout, of embeddings, attention and residuals (0..1)"""
+    duration_control: bool = False
+    """tell the network how many codes a clip has, so that `synthesis.speaking_rate` is its own; IndexTTS2's runtime tells
+    it nothing, which it learns beside it"""
+    drop_duration: Share = 0.3
+    """share of the samples that are not told their duration in training (0..1)"""
+    packing: bool = True
+    """all samples of a micro-batch in one row, each attending to itself alone, without any padding; false = a row each"""
+    checkpointing: bool = False
+    """compute activations again in the backward pass: less memory, a third more time"""
+    emotion: str | None = None
+    """recording whose emotion is spoken, by its path; null = that of the voice (bases with IndexTTS2's encoders)"""
+    emotion_weight: Annotated[float, Field(ge=0)] = 1.0
+    """how far the emotion goes from the voice's own (0) to that of `emotion` (1)"""
+    beams: Count = 3
+    """beams searched in synthesis; 1 = plain sampling, a third of the cost"""
+    temperature: Positive = 0.8
+    """sampling temperature"""
+    top_k: Count = 30
+    """codes sampled from, the likeliest"""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """share of the probability mass sampled from"""
+    repetition_penalty: Annotated[float, Field(ge=1)] = 10.0
+    """penalty of codes already spoken"""
+    length_penalty: float = 0.0
+    """exponent of the length by which a beam's score is divided: above 0 longer ones win"""
+    mel_pos_gap: bool = False
+    """leave out position 1 of the codes, as IndexTTS2's own inference does and no training did"""
+    longest: Count = 1500
+    """codes after which speech is cut off as a runaway (codes)"""
+    tries: Count = 3
+    """attempts, each with another seed, at a sentence that runs away or repeats itself; the best is kept"""
+
+
 class Train(Section):
     steps: Count = 2000
     """optimizer steps when `minutes` is null"""
@@ -346,7 +389,7 @@ class Params(Section):
     """language: the name of a file in params/, used for its normaliser, its voice and its outputs (ISO 639 code)"""
     languages: list[str] = []
     """languages read from the corpus when there is more than one (ISO 639 codes); empty = only `lang`"""
-    system: Literal["acoustic", "vits", "t3"] = "acoustic"
+    system: Literal["acoustic", "vits", "t3", "indextts"] = "acoustic"
     """which text-to-speech system is trained"""
     codec: str | None = None
     """what turns speech into codes, for systems that learn codes: mel-6561, mel-8192, mel-vae (trained on the corpus),
@@ -391,6 +434,8 @@ class Params(Section):
     """our own codec's network and training"""
     t3: T3 = T3()
     """the T3 system's network, loss and sampling"""
+    indextts: IndexTTS = IndexTTS()
+    """the IndexTTS2 system's network, loss and sampling"""
     train: Train = Train()
     """optimisation"""
     synthesis: Synthesis = Synthesis()

@@ -135,6 +135,31 @@ def described(codec: Codec) -> dict:
     return told | {"special": dict(codec.special)}
 
 
+class Held:
+    """A system's codec, loaded when it is first needed; `state` is what its checkpoints have of it, plain JSON."""
+
+    def __init__(self, codec: "Codec | Held | Mapping"):
+        """A codec, another's `Held`, or a stored state; a state whose `hash` is None names a published codec that
+        nothing has been encoded with yet."""
+        self.made: Codec | None = None
+        if isinstance(codec, Held):
+            self.made, self.state = codec.made, codec.state
+        elif isinstance(codec, Mapping):
+            self.state = dict(codec)
+        else:
+            self.made, self.state = codec, codec.state() | described(codec)
+
+    @property
+    def codec(self) -> Codec:
+        """Raises `CodecError` when it cannot be had, or is no longer the same."""
+        if self.made is None and self.state["hash"] is None:
+            self.made = load(self.state["where"])
+            self.state = self.made.state() | described(self.made)
+        elif self.made is None:
+            self.made = restore(self.state)
+        return self.made
+
+
 def choices() -> str:
     return (
         f"{', '.join(OURS)}, {', '.join(f'{kind}=<hub id or folder>' for kind in PUBLISHED)}, or a folder of your own"

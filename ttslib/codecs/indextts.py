@@ -64,23 +64,32 @@ class IndexCodes(Published):
         """`w2v` are the files of w2v-bert, in one folder."""
         super().__init__("indextts", where, digest([codec, stats, *w2v], layer=LAYER))
         self.codec = repcodec(codec)
-        self.w2v, self.features = w2v_bert(w2v[0].parent)
+        self.w2v, self.extract = w2v_bert(w2v[0].parent)
         mean, std = normalisation(stats, self.codec.hidden_size)
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
         self.vocab = self.codec.codebook_size
         self.special = {"start": self.vocab, "stop": self.vocab + 1}
 
-    @torch.no_grad()
     def encode(self, wav: Tensor) -> Tensor:
         """Codes as IndexTTS2 makes them: 10 ms frames of 25 ms, two to a code, an odd last one filled up with zeros.
 
         Raises `CodecError` below 35 ms.
         """
+        return self.quantised(self.hear(wav))
+
+    @torch.no_grad()
+    def hear(self, wav: Tensor) -> Tensor:
+        """What the codes and IndexTTS2's view of a voice are made of: w2v-bert's normalised states `(frames, width)`."""
         wav = self.samples(wav, least=LEAST).numpy()
-        heard = self.features(wav, sampling_rate=self.rate, return_tensors="pt").to(self.device)
+        heard = self.extract(wav, sampling_rate=self.rate, return_tensors="pt").to(self.device)
         hidden = self.w2v(**heard, output_hidden_states=True).hidden_states[LAYER]
-        codes, _ = self.codec.quantize((hidden - self.mean) / self.std)
+        return ((hidden - self.mean) / self.std)[0]
+
+    @torch.no_grad()
+    def quantised(self, heard: Tensor) -> Tensor:
+        """The codes `(frames,)` of what `hear` gave."""
+        codes, _ = self.codec.quantize(heard[None])
         return codes[0].long().cpu()
 
     def decode(self, codes: Tensor, voice: Mapping[str, Tensor] | None = None, seed: int = 0) -> Tensor:

@@ -9,17 +9,16 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from ttslib import adapt, audio, codecs, reading
+from ttslib import adapt, attempts, attention, audio, codecs, prompts, reading, voice_encoder
 from ttslib.dataset import BadClip, Example
 from ttslib.params import Params, ParamsError, validate
-from ttslib.systems.t3 import alignment, storage, synthesis, voice_encoder, voices
+from ttslib.systems.t3 import alignment, storage, synthesis, voices
 from ttslib.systems.t3.net import PRESETS, Ids, Net, Shape
 from ttslib.systems.t3.punctuation import tidied
 from ttslib.units import UnitsError
@@ -37,13 +36,11 @@ class System:
         self, p: Params, shape: Shape, tokenizer, codec, encoder, speakers: Sequence[str], languages: Sequence[str],
         chatterbox: bool = False,
     ):  # fmt: skip
-        """`codec` is one, or the state from which `codecs.restore` makes it when it is first needed. `chatterbox`: text is
+        """`codec` is one, or what `codecs.Held` takes. `chatterbox`: text is
         tidied as the stock runtime does, because this network is to go back there."""
         self.p, self.tokenizer, self.encoder, self.chatterbox = p, tokenizer, encoder, chatterbox
         self.speakers, self.languages = list(speakers), list(languages)
-        self.codec_state: dict = codec if isinstance(codec, Mapping) else codec.state() | codecs.described(codec)
-        if not isinstance(codec, Mapping):
-            self.codec = codec
+        self.held = codecs.Held(codec)
         special = self.codec_state["special"]
         ids = Ids(*reading.ends(tokenizer), special["start"], special["stop"])
         self.net = Net(shape, ids, p.t3.text_weight, p.t3.drop_text, p.t3.packing)
@@ -84,19 +81,18 @@ class System:
         shape = self.net.shape.__class__(**vars(self.net.shape) | {"text_rows": len(tokenizer) + len(self.spare)})
         speakers = [*self.speakers, *sorted({r.speaker for r in rows} - {*self.speakers})]
         languages = [*self.languages, *sorted({r.lang for r in rows} - {*self.languages})]
-        codec = self.__dict__.get("codec", self.codec_state)
-        made = System(p, shape, tokenizer, codec, self.encoder, speakers, languages, self.chatterbox)
+        made = System(p, shape, tokenizer, self.held, self.encoder, speakers, languages, self.chatterbox)
         made.references, made.pace = dict(self.references), dict(self.pace)
         return made
 
-    @cached_property
+    @property
     def codec(self) -> codecs.Codec:
         """Loaded when it is first needed: reading and saving weights works without it."""
-        if self.codec_state["hash"] is None:  # Chatterbox's own, which nothing has been encoded with yet
-            found = codecs.load(self.codec_state["where"])
-            self.codec_state = found.state() | codecs.described(found)
-            return found
-        return codecs.restore(self.codec_state)
+        return self.held.codec
+
+    @property
+    def codec_state(self) -> dict:
+        return self.held.state
 
     @property
     def rate(self) -> int:
@@ -168,23 +164,21 @@ class System:
             "codes": codes,
             "voice": vector[:, None],
             "speaker": torch.tensor(self.speakers.index(row.speaker)),
-            "clip": torch.tensor(voices.key(row)),
+            "clip": torch.tensor(prompts.key(row)),
         }
 
     def measure(self, examples: Sequence[Example]) -> None:
         """Learn whose voices there are: prompts to train with, a reference of each speaker, codes per text token."""
         self.pool = voices.Pool(examples)
-        if self.pool.alone:
-            said = f"{self.pool.alone} speakers have a single clip, which is trained without a prompt"
-            print(said, file=sys.stderr)
+        if alone := self.pool.others.alone:
+            print(f"{alone} speakers have a single clip, which is trained without a prompt", file=sys.stderr)
         self.references |= self.pool.references(self.speakers, self.p.t3.prompt)
-        paces = sorted(len(e["codes"]) / len(e["text"]) for e in examples)
-        self.pace = {"median": paces[len(paces) // 2], "most": paces[-1]}
+        self.pace = attempts.pace(examples)
 
     def meet(self, rows: Sequence, read) -> None:
         """Give the references what the codec's decoder has to know of their speakers, `read(row) -> (samples,)`."""
-        by_clip = {voices.key(row): row for row in rows}
-        for name in self.pool.most_heard(self.speakers):
+        by_clip = {prompts.key(row): row for row in rows}
+        for name in self.pool.others.most_heard(self.speakers, voices.DECODER_VOICES):
             reference = self.references[name]
             if reference.clip in by_clip:
                 wav = audio.resampled(read(by_clip[reference.clip]), self.rate, self.codec.rate)
@@ -217,7 +211,7 @@ class System:
     def align(self, batch: Example) -> dict[str, Tensor]:
         """Which codes belong to which token, as the attention has it: `durations` (batch, tokens) in codes; mels of the
         decoded `recording` and of the codes foretold from the text and the recording's past, `mel`, `(b, m, t)`."""
-        return alignment.align(self, self.prompted(batch))
+        return attention.align(self, alignment.heard, self.prompted(batch))
 
     def reference(self, voice: str | None) -> voices.Reference:
         """A speaker of the training (default: the first), or the voice of a recording by its path.
@@ -238,7 +232,7 @@ class System:
         return voices.Reference(vector, codes, self.codec.voice(heard))
 
     def codes(self, text: str, voice: str | None = None, seed: int = 0, lang: str | None = None) -> Iterator[int]:
-        """The codes of a raw text as they come, the stop id last unless they are cut off (`synthesis.limit`). The same for
+        """The codes of a raw text as they come, the stop id last unless they are cut off (`attempts.limit`). The same for
         the same seed; set the network to `eval()` first."""
         lang = reading.known(lang, self.languages, "language")
         return synthesis.stream(self, synthesis.sample(self, text, self.reference(voice), lang), seed)

@@ -15,12 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaModel
 
-from ttslib import packing
+from ttslib import losses, packing
+from ttslib.packing import Ids, Positions
 from ttslib.systems.t3.conditioning import Conditioning
 
 HEAD_DIM = 64
-# Read by Transformers as a mask that is ready: `packing.each_alone` needs none, and none is worked out.
-READY = torch.zeros(1, 1, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -38,24 +37,6 @@ class Shape:
     speaker: int = 256
 
 
-@dataclass(frozen=True)
-class Ids:
-    """The ids around a text and around its codes."""
-
-    text_start: int
-    text_stop: int
-    start: int
-    stop: int
-
-
-class Positions(nn.Module):
-    """Learnt positions, from 0 in each stream."""
-
-    def __init__(self, count: int, dim: int):
-        super().__init__()
-        self.emb = nn.Embedding(count, dim)
-
-
 class Net(nn.Module):
     """The published network, and its training loss as `forward`."""
 
@@ -71,10 +52,7 @@ class Net(nn.Module):
         self.speech_pos_emb = Positions(shape.speech_positions, shape.dim)
         self.text_head = nn.Linear(shape.dim, shape.text_rows, bias=False)
         self.speech_head = nn.Linear(shape.dim, shape.speech_rows, bias=False)
-        for table in (
-            self.text_emb, self.speech_emb, self.text_pos_emb.emb, self.speech_pos_emb.emb, self.text_head,
-            self.speech_head,
-        ):  # fmt: skip
+        for table in (self.text_emb, self.speech_emb, self.text_head, self.speech_head):
             nn.init.normal_(table.weight, std=0.02)
 
     @property
@@ -101,11 +79,8 @@ class Net(nn.Module):
 
     def hidden(self, packed: packing.Packed) -> Tensor:
         """The backbone's normed states `(rows, length, dim)`."""
-        more = {}
-        if packed.blocks is not None:
-            more = {"blocks": packed.blocks, "attention_mask": READY.to(packed.values.device)}
         return self.tfmr(
-            inputs_embeds=packed.values, position_ids=packed.positions, use_cache=False, **more
+            inputs_embeds=packed.values, position_ids=packed.positions, use_cache=False, **packed.alone()
         ).last_hidden_state
 
     def logits(self, batch: dict[str, Tensor], keep: Tensor | None = None) -> dict[str, Tensor]:
@@ -133,9 +108,8 @@ class Net(nn.Module):
         ]
 
     def between(self, codes: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes `(batch, length)` between the start and, right after the last that counts, the stop id."""
-        ids = F.pad(codes, (1, 1), value=self.special.start)
-        return ids.scatter(1, lengths[:, None] + 1, self.special.stop), lengths + 2
+        """See `packing.between`."""
+        return packing.between(codes, lengths, self.special)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Cross-entropies of the next code (`speech`) and, weighted, of the next text token (`text`), means over the tokens
@@ -149,21 +123,16 @@ class Net(nn.Module):
         if self.training and self.drop_text:
             keep = torch.rand(count).to(self.device) >= self.drop_text  # on the CPU: its random state is in checkpoints
         (text, *words), (speech, *codes) = self.states(batch, keep)
-        predicting, targets = packing.shifted(*codes)  # before the head: its logits are what costs most memory
-        logits = self.speech_head(speech[predicting]).float()
+        logits, targets = losses.next_id(self.speech_head, speech, *codes)
         terms = {"speech": F.cross_entropy(logits, targets)}
-        predicting, tokens = packing.shifted(*words)
-        each = F.cross_entropy(self.text_head(text[predicting]).float(), tokens, reduction="none")
+        each = F.cross_entropy(*losses.next_id(self.text_head, text, *words), reduction="none")
         counts = torch.ones_like(each)
         if keep is not None:
             counts = keep.repeat_interleave(batch["text_len"] - 1).to(each)
         text = (each * counts).sum() / counts.sum().clamp(min=1)
         terms["text"] = self.text_weight * text
         if not self.training:
-            last = targets == self.special.stop
-            terms["text_ce"] = text
-            terms["top1"] = (logits.argmax(-1) == targets).float().mean()
-            terms["end"] = logits[last].softmax(-1)[:, self.special.stop].mean()
+            terms |= {"text_ce": text} | losses.foretold(logits, targets, self.special.stop)
         return terms
 
 

@@ -1,11 +1,10 @@
-"""From text to codes: one code at a time with a key-value cache, guidance, and an eye on runaways.
+"""From text to codes: one code at a time with a key-value cache and guidance.
 
 The order of the steps is that of resemble-ai/chatterbox 5de7a54 (`T3.inference`): guidance, repetition penalty,
 temperature, min-p, top-p. Its alignment analyzer, which later versions dropped, is not here.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -19,8 +18,6 @@ from transformers.generation.logits_process import (
 from ttslib import packing
 from ttslib.sections import T3
 from ttslib.systems.t3.net import Net
-
-PERIOD, LOOP_SECONDS = 25, 3.0  # codes; a pattern up to a second long said again for three is no speech
 
 
 @torch.no_grad()
@@ -71,48 +68,3 @@ def generate(
             return
         said = torch.cat([said, code], 1)
         embeds = net.embed_speech(code, count + 1).expand(len(prefix), -1, -1)
-
-
-@dataclass(frozen=True)
-class Spoken:
-    """What came of one attempt: bare `codes` `(frames,)`, and how it `ended`: stop, loop (it repeats itself) or limit."""
-
-    codes: Tensor
-    ended: str
-
-    def distance(self, expected: float) -> tuple[bool, float]:
-        """How bad an attempt is: one that did not stop is worse than any that did, then how far its length is off."""
-        return self.ended != "stop", abs(len(self.codes) - expected)
-
-
-class Watch:
-    """Notices speech that repeats itself: the same pattern of up to `PERIOD` codes for `LOOP_SECONDS`."""
-
-    def __init__(self, frame_rate: float):
-        self.enough = round(LOOP_SECONDS * frame_rate)
-        self.codes: list[int] = []
-        self.same = [0] * (PERIOD + 1)
-
-    def loops(self, code: int) -> bool:
-        """Take in the next code; True when the last ones are a loop."""
-        self.codes.append(code)
-        for period in range(1, min(PERIOD, len(self.codes) - 1) + 1):
-            self.same[period] = self.same[period] + 1 if self.codes[-1 - period] == code else 0
-        return max(self.same) >= self.enough
-
-
-def attempt(codes: Iterator[int], stop: int, frame_rate: float) -> Spoken:
-    """Follow a stream of codes to its end, or to where it only repeats itself: of the repetition one period is kept."""
-    watch, said = Watch(frame_rate), []
-    for code in codes:
-        if code == stop:
-            return Spoken(torch.tensor(said, dtype=torch.long), "stop")
-        said.append(code)
-        if watch.loops(code):
-            return Spoken(torch.tensor(said[: -watch.enough] or said, dtype=torch.long), "loop")
-    return Spoken(torch.tensor(said, dtype=torch.long), "limit")
-
-
-def best(attempts: Sequence[Spoken], expected: float) -> Spoken:
-    """The attempt that ended by itself and is nearest to the expected number of codes."""
-    return min(attempts, key=lambda spoken: spoken.distance(expected))

@@ -18,10 +18,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ttslib import adapt, checkpoint, vocab
+from ttslib import adapt, checkpoint, vocab, voice_encoder
 from ttslib.params import Params
 from ttslib.sections import T3, Text
-from ttslib.systems.t3 import recycling, voice_encoder, voices
+from ttslib.systems.t3 import recycling, voices
 from ttslib.systems.t3.net import shape_of
 from ttslib.vocab.source import HUB, UNREACHABLE, reachable
 from ttslib.vocab.tokenizer import Tokenizer, VocabError

@@ -1,16 +1,15 @@
 """How a `System` speaks: a text made ready for the network, its codes as they come, and again where they run away."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 
+from ttslib import attempts
 from ttslib.dataset import Example
 from ttslib.systems.t3 import speaking
 from ttslib.systems.t3.voices import Reference
 from ttslib.units import UnitsError
-
-SLOWEST, SPARE, LEAST = 2.0, 50, 2  # times the slowest clip of the training, and so many codes more; no fewer codes
-ANOTHER_SEED = 7919
 
 
 def sample(system, text: str, reference: Reference, lang: str) -> Example:
@@ -32,29 +31,16 @@ def sample(system, text: str, reference: Reference, lang: str) -> Example:
     return {name: value.to(system.net.device) for name, value in made.items()}
 
 
-def limit(system, text_tokens: int) -> int:
-    """Codes after which speech is a runaway: `t3.longest`, or twice as slow as the slowest clip of the training."""
-    most = min(system.p.t3.longest, system.net.shape.speech_positions - 2)
-    return min(most, round(SLOWEST * system.pace["most"] * text_tokens) + SPARE) if system.pace else most
-
-
 def stream(system, ready: Example, seed: int) -> Iterator[int]:
-    """The codes of a `sample` as they come, the stop id last if it comes within the `limit`."""
+    """The codes of a `sample` as they come, the stop id last if it comes within the limit."""
     generator, state = torch.Generator().manual_seed(seed), system.codec_state
-    most, static = limit(system, int(ready["text_len"])), system.net.device.type == "cuda"
-    more = {"least": LEAST, "only_codes": state["vocab"], "static": static}
+    most = min(system.p.t3.longest, system.net.shape.speech_positions - 2)
+    most, static = attempts.limit(most, system.pace, int(ready["text_len"])), system.net.device.type == "cuda"
+    more = {"least": attempts.LEAST, "only_codes": state["vocab"], "static": static}
     return speaking.generate(system.net, ready, system.p.t3, most, generator, **more)
 
 
-def spoken(system, ready: Example, seed: int) -> speaking.Spoken:
-    """The first attempt that ends by itself, else the best of `t3.tries`; the system's `tally` counts what it took."""
-    tried: list[speaking.Spoken] = []
-    expected = system.pace.get("median", 0.0) * int(ready["text_len"])
-    for turn in range(system.p.t3.tries):
-        codes = stream(system, ready, seed + ANOTHER_SEED * turn)
-        tried.append(speaking.attempt(codes, system.net.special.stop, system.codec_state["frame_rate"]))
-        if tried[-1].ended == "stop":
-            break
-    chosen = speaking.best(tried, expected)
-    system.tally.update({"spoken": 1, "rerolled": len(tried) - 1, chosen.ended: 1})
-    return chosen
+def spoken(system, ready: Example, seed: int) -> attempts.Spoken:
+    """The first attempt that ends by itself, else the best of `t3.tries`."""
+    again = partial(stream, system, ready)
+    return attempts.spoken(again, system, int(ready["text_len"]), system.p.t3.tries, seed)

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ttslib.codecs.kept import clip_key
 from ttslib.dataset import Example
+from ttslib.prompts import Others
 
 DECODER_VOICES = 16
 """so many speakers, those with most clips, have what the codec's decoder needs stored: S3Gen's takes 200 kB each"""
@@ -40,32 +40,12 @@ class Reference:
         return cls(torch.tensor(state["vector"]), codes, decoder, state["clip"])
 
 
-def key(row) -> int:
-    """A clip's key among all others, whatever is said in it: 60 bits of a hash."""
-    return int(clip_key(row)[:15], 16)
-
-
 class Pool:
     """The training utterances of every speaker, from which prompts are drawn: codes of 100 hours take 72 MB."""
 
     def __init__(self, examples: Sequence[Example]):
-        self.speakers: dict[int, list[tuple[int, Tensor, Tensor]]] = {}
-        for example in examples:
-            known = self.speakers.setdefault(int(example["speaker"]), [])
-            known.append((int(example["clip"]), example["codes"].clone(), example["voice"][:, 0].clone()))
-        self.alone = sum(len(known) == 1 for known in self.speakers.values())
-
-    def other(self, speaker: int, clip: int, training: bool) -> tuple[Tensor, Tensor] | None:
-        """Codes and vector of another utterance of the speaker than `clip`; None when there is none.
-
-        In training any of them, drawn from the CPU's random state; else always the same one.
-        """
-        known = self.speakers.get(speaker, [])
-        others = [i for i, (key, *_) in enumerate(known) if key != clip]
-        if not others:
-            return None
-        index = int(torch.randint(len(others), ())) if training else clip % len(others)
-        return known[others[index]][1:]
+        self.others = Others(examples)
+        self.heard = [(e["codes"].clone(), e["voice"][:, 0].clone()) for e in examples]
 
     def prompts(self, batch: Example, longest: int, training: bool) -> Example:
         """The batch with `voice` `(batch, width)`, `prompt` `(batch, codes)` and `prompt_len` of other utterances.
@@ -76,11 +56,12 @@ class Pool:
         """
         vectors, prompts = batch["voice"][..., 0].clone(), []
         for i, (speaker, clip) in enumerate(zip(batch["speaker"].tolist(), batch["clip"].tolist(), strict=True)):
-            found = self.other(speaker, clip, training)
+            found = self.others.draw(speaker, clip, training)
             if found is None:
                 prompts.append(batch["codes"].new_zeros(0))
                 continue
-            codes, vectors[i] = found[0], found[1].to(vectors)
+            codes, vector = self.heard[found]
+            vectors[i] = vector.to(vectors)
             spare = max(0, len(codes) - longest)
             start = int(torch.randint(spare + 1, ())) if training else 0
             prompts.append(codes[start : start + longest].to(batch["codes"]))
@@ -89,15 +70,11 @@ class Pool:
     def references(self, names: Sequence[str], longest: int) -> dict[str, Reference]:
         """For each speaker the utterance whose length is nearest to `longest` codes."""
         found = {}
-        for speaker, known in self.speakers.items():
-            clip, codes, vector = min(known, key=lambda u: (abs(len(u[1]) - longest), u[0]))
+        for speaker, known in self.others.speakers.items():
+            clip, index = min(known, key=lambda u: (abs(len(self.heard[u[1]][0]) - longest), u[0]))
+            codes, vector = self.heard[index]
             found[names[speaker]] = Reference(vector, codes[:longest], clip=clip)
         return found
-
-    def most_heard(self, names: Sequence[str], count: int = DECODER_VOICES) -> list[str]:
-        """The speakers with most utterances."""
-        order = sorted(self.speakers, key=lambda s: (-len(self.speakers[s]), s))
-        return [names[s] for s in order[:count]]
 
 
 def with_prompts(batch: Example, vectors: Tensor, prompts: Sequence[Tensor]) -> Example:

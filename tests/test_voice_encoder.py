@@ -7,11 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ttslib import audio, espeak, pipeline
+from ttslib import audio, espeak, pipeline, voice_encoder
 from ttslib.checkpoint import CheckpointError
 from ttslib.dataset import BadClip
-from ttslib.systems.t3 import voice_encoder
-from ttslib.systems.t3.voice_encoder import MelStatistics, VoiceEncoder
+from ttslib.voice_encoder import MelStatistics, VoiceEncoder
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What a voice is to T3: 256 numbers of unit length, from a recording of it at 16 kHz.
+"""What a voice is to a system: 256 numbers of unit length, from a recording of it at 16 kHz.
 
     vector = VoiceEncoder.load(file).embed(wav)       # Chatterbox's own, from its ve.safetensors or ve.pt
     vector = MelStatistics().embed(wav)               # where there is none published: a network that learns from nothing

@@ -1,0 +1,85 @@
+"""Speech that comes code by code and may run away: one attempt at a sentence, what became of it, and the best of several."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+PERIOD, LOOP_SECONDS = 25, 3.0  # codes; a pattern up to so long said again for three seconds is no speech
+SLOWEST, SPARE, LEAST = 2.0, 50, 2  # times the slowest clip of the training, and so many codes more; no fewer codes
+ANOTHER_SEED = 7919
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What came of one attempt: bare `codes` `(frames,)`, and how it `ended`: stop, loop (it repeats itself) or limit."""
+
+    codes: Tensor
+    ended: str
+
+    def distance(self, expected: float) -> tuple[bool, float]:
+        """How bad an attempt is: one that did not stop is worse than any that did, then how far its length is off."""
+        return self.ended != "stop", abs(len(self.codes) - expected)
+
+
+class Watch:
+    """Notices speech that repeats itself: the same pattern of up to `PERIOD` codes for `LOOP_SECONDS`."""
+
+    def __init__(self, frame_rate: float):
+        self.enough = round(LOOP_SECONDS * frame_rate)
+        self.codes: list[int] = []
+        self.same = [0] * (PERIOD + 1)
+
+    def loops(self, code: int) -> bool:
+        """Take in the next code; True when the last ones are a loop."""
+        self.codes.append(code)
+        for period in range(1, min(PERIOD, len(self.codes) - 1) + 1):
+            self.same[period] = self.same[period] + 1 if self.codes[-1 - period] == code else 0
+        return max(self.same) >= self.enough
+
+
+def attempt(codes: Iterable[int], stop: int, frame_rate: float) -> Spoken:
+    """Follow a stream of codes to its end, or to where it only repeats itself: of the repetition one period is kept."""
+    watch, said = Watch(frame_rate), []
+    for code in codes:
+        if code == stop:
+            return Spoken(torch.tensor(said, dtype=torch.long), "stop")
+        said.append(code)
+        if watch.loops(code):
+            return Spoken(torch.tensor(said[: -watch.enough] or said, dtype=torch.long), "loop")
+    return Spoken(torch.tensor(said, dtype=torch.long), "limit")
+
+
+def best(attempts: list[Spoken], expected: float) -> Spoken:
+    """The attempt that ended by itself and is nearest to the expected number of codes."""
+    return min(attempts, key=lambda spoken: spoken.distance(expected))
+
+
+def pace(examples: Iterable[Mapping[str, Tensor]]) -> dict[str, float]:
+    """Codes per text token over the training examples: `median`, and of the slowest clip, `most`."""
+    paces = sorted(len(e["codes"]) / len(e["text"]) for e in examples)
+    return {"median": paces[len(paces) // 2], "most": paces[-1]}
+
+
+def limit(most: int, pace: Mapping[str, float], text_tokens: int) -> int:
+    """Codes after which speech is a runaway: `most`, or twice as slow as the slowest clip of the training."""
+    return min(most, round(SLOWEST * pace["most"] * text_tokens) + SPARE) if pace else most
+
+
+def spoken(codes: Callable[[int], Iterable[int]], system, text_tokens: int, tries: int, seed: int) -> Spoken:
+    """The first attempt that ends by itself, else the best of `tries`; the system's `tally` counts what it took.
+
+    `codes(seed)` gives one attempt's ids, the stop id last where it ends.
+    """
+    tried: list[Spoken] = []
+    state = system.codec_state
+    for turn in range(tries):
+        tried.append(attempt(codes(seed + ANOTHER_SEED * turn), state["special"]["stop"], state["frame_rate"]))
+        if tried[-1].ended == "stop":
+            break
+    chosen = best(tried, system.pace.get("median", 0.0) * text_tokens)
+    tally: Counter[str] = system.tally
+    tally.update({"spoken": 1, "rerolled": len(tried) - 1, chosen.ended: 1})
+    return chosen

@@ -1,0 +1,60 @@
+"""Which codes belong to which token, read off the attention: the one head whose attention climbs best through the text."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from ttslib import alignment, audio
+from ttslib.dataset import Example
+
+WINDOW, MELS = 1024, 80
+
+
+def align(system, heard: Callable, batch: Example) -> Example:
+    """`durations` (batch, tokens) in codes; log-mels `(batch, mels, codes)` of the decoded `recording`, and of the codes
+    that are likeliest after the text and the recording's own past, `mel`.
+
+    `heard(net, one)` gives, of a batch of one, attention `(heads, codes, tokens)` from where each code is foretold to the
+    text, and the foretold codes `(codes,)`.
+    """
+    found = []
+    for i in range(len(batch["text"])):
+        cut = {n: int(batch[f"{n}_len"][i]) for n in ("text", "codes", "prompt") if n in batch}
+        one = {n: v[i : i + 1] for n, v in batch.items()} | {
+            n: batch[n][i : i + 1, ..., :most] for n, most in cut.items()
+        }
+        attention, codes = heard(system.net, one)
+        decoder = system.reference(system.speakers[int(one["speaker"])]).decoder or None
+        mels = [mel(system, spoken, decoder) for spoken in (one["codes"][0], codes)]
+        found.append({"durations": climbing(attention), "recording": mels[0], "mel": mels[1]})
+    longest = {n: max(f[n].shape[-1] for f in found) for n in found[0]}
+    return {
+        n: torch.stack([torch.nn.functional.pad(f[n], (0, longest[n] - f[n].shape[-1])) for f in found])
+        for n in longest
+    }
+
+
+def climbing(attention: Tensor) -> Tensor:
+    """Durations `(tokens,)` of the best monotonic path through the head `(heads, codes, tokens)` where it scores best.
+
+    Start and stop get none: heads that have nothing to look at rest there. With fewer codes than tokens others get none too.
+    """
+    attention = attention[:, :, 1:-1]
+    heads, codes, tokens = attention.shape
+    score = (attention / attention.sum(-1, keepdim=True).clamp(min=1e-9)).clamp(min=1e-6).log()
+    finer = -(-tokens // codes)
+    score = score.repeat_interleave(finer, 1)
+    lengths = torch.full((heads,), codes * finer), torch.full((heads,), tokens)
+    durations = alignment.monotonic(score, *lengths)
+    token = alignment.expand(durations)[0]
+    best = int(score.gather(2, token[..., None]).sum((1, 2)).argmax())
+    ends = (durations[best].cumsum(0) / finer).round().long()
+    return torch.nn.functional.pad(ends.diff(prepend=ends.new_zeros(1)), (1, 1))
+
+
+def mel(system, codes: Tensor, decoder: Mapping[str, Tensor] | None) -> Tensor:
+    """Log-mel `(mels, codes)` of decoded codes, a frame a code."""
+    wav = system.codec.decode(codes.cpu(), decoder)
+    hop = round(system.rate * system.frame_seconds)
+    return audio.log_mel(wav, system.rate, WINDOW * system.rate // 16000, hop, MELS).T[:, : len(codes)]
