@@ -1,6 +1,6 @@
 """Which codes belong to which token, read off the attention: the one head whose attention climbs best through the text."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -25,8 +25,7 @@ def align(system, heard: Callable, batch: Example) -> Example:
             n: batch[n][i : i + 1, ..., :most] for n, most in cut.items()
         }
         attention, codes = heard(system.net, one)
-        decoder = system.reference(system.speakers[int(one["speaker"])]).decoder or None
-        mels = [mel(system, spoken, decoder) for spoken in (one["codes"][0], codes)]
+        mels = [mel(system, one, spoken) for spoken in (one["codes"][0], codes)]
         found.append({"durations": climbing(attention), "recording": mels[0], "mel": mels[1]})
     longest = {n: max(f[n].shape[-1] for f in found) for n in found[0]}
     return {
@@ -53,8 +52,8 @@ def climbing(attention: Tensor) -> Tensor:
     return torch.nn.functional.pad(ends.diff(prepend=ends.new_zeros(1)), (1, 1))
 
 
-def mel(system, codes: Tensor, decoder: Mapping[str, Tensor] | None) -> Tensor:
+def mel(system, one: Example, codes: Tensor) -> Tensor:
     """Log-mel `(mels, codes)` of decoded codes, a frame a code."""
-    wav = system.codec.decode(codes.cpu(), decoder)
+    wav = system.decoded(one, codes)
     hop = round(system.rate * system.frame_seconds)
     return audio.log_mel(wav, system.rate, WINDOW * system.rate // 16000, hop, MELS).T[:, : len(codes)]

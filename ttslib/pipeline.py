@@ -66,6 +66,8 @@ def features(system, found: Manifest, split: str, p: Params, lang: str | None = 
 
     A system that has a `codec` and `kept` (None at first) finds the codes of these clips, and of those before, in `kept`.
     """
+    from accelerate import PartialState
+
     cache, rows = found.folder / "features", [row for row in found.split(split) if lang in (None, row.lang)]
     codeless = {}
     if hasattr(system, "kept"):  # not with a codec that is being trained: its codes are not worth keeping yet
@@ -78,7 +80,13 @@ def features(system, found: Manifest, split: str, p: Params, lang: str | None = 
             raise dataset.BadClip(codeless[row.id])
         return recording(found, row, system.rate)
 
-    return dataset.encode_all(system, rows, read, cache, p.data.ram_gb)
+    if not hasattr(system, "listen_on"):
+        return dataset.encode_all(system, rows, read, cache, p.data.ram_gb)
+    system.listen_on(PartialState(cpu=p.device == "cpu").device)
+    try:
+        return dataset.encode_all(system, rows, read, cache, p.data.ram_gb)
+    finally:
+        system.listen_on("cpu")  # what trains next needs the memory
 
 
 def replay(system, p: Params) -> tuple[dict[str, dataset.Features], dict[str, dataset.Features]]:
@@ -199,9 +207,13 @@ def fixed_sentences(p: Params, found: Manifest, count: int = 3) -> list[tuple[st
 
 
 def listener(run: runs.Run, track: Track, sentences: Sequence[tuple], p: Params) -> Callable:
-    """A function for `fit`: speaks the sentences at an evaluation into `samples/step_<step>/` and the dashboards."""
+    """A function for `fit`: speaks the sentences at an evaluation into `samples/step_<step>/` and the dashboards. A system
+    whose codes cannot be made sound here says so each time."""
 
     def listen(system, step: int) -> None:
+        if mute := getattr(system, "mute", ""):
+            print(f"step {step}: nothing to listen to; {mute}", file=sys.stderr)
+            return
         for i, (text, lang, speaker, _) in enumerate(sentences):
             wav = system.synthesize(text, voice=speaker, lang=lang, speaking_rate=p.synthesis.speaking_rate)
             file = audio.save(run.samples / f"step_{step:06d}" / f"{i}.wav", wav, system.rate)

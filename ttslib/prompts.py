@@ -7,6 +7,9 @@ from torch import Tensor
 
 from ttslib.codecs.kept import clip_key
 
+DECODER_VOICES = 16
+"""so many speakers, those with most clips, have what a codec's decoder needs of them stored: hundreds of kB each"""
+
 
 def key(row) -> int:
     """A clip's key among all others, whatever is said in it: 60 bits of a hash."""

@@ -21,7 +21,7 @@ def fitted(p: Params, lines: Lines):
 def extended(known, p: Params, lines: Lines):
     """`known` for a language more: the file `text.tokenizer` where it is given, else `known` with what the lines need."""
     if p.text.tokenizer is not None and p.text.units == "tokenizer":
-        return file(p, lines)
+        return file(p, lines, getattr(known, "front", None))  # what stands before the base's tokenizer stays
     return known.extended(lines, p.text.homophones) if isinstance(known, Units) else gated(known, p, lines)
 
 
@@ -39,13 +39,13 @@ def restore(state: dict):
     return vocab.restore(state)
 
 
-def file(p: Params, lines: Lines):
-    """The tokenizer `text.tokenizer` names. Raises `VocabError` when it cannot spell the lines."""
+def file(p: Params, lines: Lines, front: str | None = None):
+    """The tokenizer `text.tokenizer` names, behind the text front `front` or its own. Raises `VocabError` when it cannot spell the lines."""
     from ttslib import vocab
 
     if p.text.tokenizer is None:
         raise ParamsError("text.tokenizer: not given; text.units=tokenizer reads a file, notebook 01 makes one")
-    return gated(vocab.read(p.text.tokenizer), p, lines)
+    return gated(vocab.read(p.text.tokenizer, front), p, lines)
 
 
 def gated(tokenizer, p: Params, lines: Lines):

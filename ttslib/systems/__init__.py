@@ -19,14 +19,15 @@
 
 A system that learns codes has besides: `codec`, and `kept`, the codes computed ahead (None at first, filled by
 `pipeline.features`); `meet(rows, read)`, what speaking in the training's voices takes; `welcome(rows)`, speakers it is to
-replay; and `tally`, how its attempts at speaking ended.
+replay; `decoded(one, codes)`, their sound; and `tally`, how its attempts at speaking ended. It may have `mute`, why they
+cannot be made sound here ("" where they can), and `listen_on(device)`, where `encode` computes.
 
 tests/test_conformance.py holds every system to this.
 """
 
 import importlib
 
-SYSTEMS = {"acoustic": "ttslib.systems.acoustic", "vits": "ttslib.systems.vits", "t3": "ttslib.systems.t3"}
+SYSTEMS = {name: f"ttslib.systems.{name}" for name in ("acoustic", "vits", "t3", "indextts")}
 
 
 def system_class(name: str):

@@ -5,6 +5,8 @@ The published runtime (index-tts ee40fa7, `inference_speech`) gives the first co
 the ids that stand in for text and conditioning there, so that code 1 is never free; here only what was spoken counts.
 """
 
+import warnings
+
 import torch
 from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin, GPT2PreTrainedModel
@@ -59,7 +61,10 @@ def generate(
         pad_token_id=net.special.stop, **how,
     )  # fmt: skip
     mask = torch.ones(embeds.shape[:2], dtype=torch.long, device=net.device)
-    with torch.random.fork_rng(devices=[net.device] if net.device.type == "cuda" else []):
+    with torch.random.fork_rng(devices=[net.device] if net.device.type == "cuda" else []), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="Passing `repetition_penalty`"
+        )  # only what was spoken counts, as wanted
         if seed is not None:
             torch.manual_seed(seed)
         said = speaker.generate(inputs_embeds=embeds, attention_mask=mask, generation_config=settings)

@@ -10,6 +10,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -178,11 +179,11 @@ class System:
     def meet(self, rows: Sequence, read) -> None:
         """Give the references what the codec's decoder has to know of their speakers, `read(row) -> (samples,)`."""
         by_clip = {prompts.key(row): row for row in rows}
-        for name in self.pool.others.most_heard(self.speakers, voices.DECODER_VOICES):
+        for name in self.pool.others.most_heard(self.speakers, prompts.DECODER_VOICES):
             reference = self.references[name]
             if reference.clip in by_clip:
                 wav = audio.resampled(read(by_clip[reference.clip]), self.rate, self.codec.rate)
-                self.references[name] = voices.with_decoder(reference, self.codec.voice(wav))
+                self.references[name] = replace(reference, decoder=self.codec.voice(wav))
 
     def welcome(self, rows: Sequence) -> None:
         """Take in speakers that it does not know: a voice is a prompt, which needs no row of a table."""
@@ -212,6 +213,11 @@ class System:
         """Which codes belong to which token, as the attention has it: `durations` (batch, tokens) in codes; mels of the
         decoded `recording` and of the codes foretold from the text and the recording's past, `mel`, `(b, m, t)`."""
         return attention.align(self, alignment.heard, self.prompted(batch))
+
+    def decoded(self, one: Example, codes: Tensor) -> Tensor:
+        """Waveform `(samples,)` of codes in the voice of a batch of one."""
+        known = self.references.get(self.speakers[int(one["speaker"])])
+        return self.codec.decode(codes.cpu(), (known and known.decoder) or None)
 
     def reference(self, voice: str | None) -> voices.Reference:
         """A speaker of the training (default: the first), or the voice of a recording by its path.

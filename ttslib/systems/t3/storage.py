@@ -13,7 +13,6 @@ import re
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -21,14 +20,15 @@ from torch import Tensor
 from ttslib import adapt, checkpoint, vocab, voice_encoder
 from ttslib.params import Params
 from ttslib.sections import T3, Text
+from ttslib.snapshots import located
 from ttslib.systems.t3 import recycling, voices
 from ttslib.systems.t3.net import shape_of
-from ttslib.vocab.source import HUB, UNREACHABLE, reachable
 from ttslib.vocab.tokenizer import Tokenizer, VocabError
 
 WEIGHTS = ("t3_mtl23ls_v3.safetensors", "t3_mtl23ls_v2.safetensors", "t3_23lang.safetensors", "t3_cfg.safetensors")
 TOKENIZERS = ("grapheme_mtl_merged_expanded_v1.json", "mtl_tokenizer.json", "tokenizer.json")
 ENCODERS = ("ve.safetensors", "ve.pt")
+BESIDE = (*TOKENIZERS, *ENCODERS, "conds.pt", "s3gen.pt", "Cangjie5_TC.json")
 S3 = {
     "name": "s3", "hash": None, "rate": 16000, "rate_out": 24000, "vocab": 6561, "frame_rate": 25.0,
     "special": {"start": 6561, "stop": 6562},
@@ -61,7 +61,7 @@ def load(cls, source: str | Path):
 
 def published(cls, source: str):
     """A new system of Chatterbox's files; its codec is loaded when it is first needed."""
-    folder, file, home = located(source)
+    folder, file, home = located(source, WEIGHTS[1], BESIDE)
     weights = flat(folder / (file or chosen(folder, WEIGHTS)))
     shape = shape_of(weights)
     tokenizer = fitting(folder, shape.text_rows)
@@ -78,24 +78,6 @@ def published(cls, source: str):
     if (folder / "conds.pt").is_file():
         system.speakers, system.references = [BUILT_IN], {BUILT_IN: built_in(folder / "conds.pt")}
     return system
-
-
-def located(source: str) -> tuple[Path, str | None, str]:
-    """The local folder of Chatterbox's files, the weight file where one is named, and the folder or repository by the name
-    under which others find it too."""
-    path = Path(source).expanduser()
-    if path.is_file():
-        return path.parent, path.name, str(path.parent.resolve())
-    if path.is_dir():
-        return path, None, str(path.resolve())
-    if not (match := HUB.fullmatch(source)):
-        raise checkpoint.CheckpointError(f"{source}: no such file or folder, and no hub id (owner/name)")
-    if not reachable():
-        raise checkpoint.CheckpointError(f"{source}: {UNREACHABLE}")
-    files = [match["file"]] if match["file"] else list(WEIGHTS[1:2])
-    wanted = [*files, *TOKENIZERS, *ENCODERS, "conds.pt", "s3gen.pt", "Cangjie5_TC.json"]
-    folder = snapshot_download(match["repo"], revision=match["revision"], allow_patterns=wanted)
-    return Path(folder), match["file"], match["repo"] + (f"@{match['revision']}" if match["revision"] else "")
 
 
 def chosen(folder: Path, names: tuple[str, ...]) -> str:

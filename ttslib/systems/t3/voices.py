@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from safetensors.torch import load, save
@@ -10,9 +10,6 @@ from torch import Tensor
 
 from ttslib.dataset import Example
 from ttslib.prompts import Others
-
-DECODER_VOICES = 16
-"""so many speakers, those with most clips, have what the codec's decoder needs stored: S3Gen's takes 200 kB each"""
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,3 @@ def referred(batch: Example, references: Sequence[Reference]) -> Example:
     """The batch with the voice and the prompt of a reference for each sample."""
     vectors = torch.stack([r.vector for r in references]).to(batch["voice"])
     return with_prompts(batch, vectors, [r.codes for r in references])
-
-
-def with_decoder(reference: Reference, decoder: Mapping[str, Tensor]) -> Reference:
-    return replace(reference, decoder=dict(decoder))

@@ -1,0 +1,29 @@
+"""Where the attention of IndexTTS2's language model looks."""
+
+import torch
+from torch import Tensor
+
+from ttslib import packing
+from ttslib.dataset import Example
+
+
+def heard(net, one: Example) -> tuple[Tensor, Tensor]:
+    """Attention `(layers x heads, codes, tokens)` from where each code is foretold to the text, and the foretold codes
+    `(codes,)`, of a batch of one."""
+    speech = packing.between(one["codes"], one["codes_len"], net.special)
+    streams = [
+        net.condition(one),
+        (net.embed_text(one["text"]), one["text_len"]),
+        (net.embed_speech(speech[0]), speech[1]),
+    ]
+    packed = packing.pack(streams, flat=False)
+    own, net.gpt.config._attn_implementation = net.gpt.config._attn_implementation, "eager"
+    try:
+        out = net.gpt(inputs_embeds=packed.values, use_cache=False, output_attentions=True)
+    finally:
+        net.gpt.config._attn_implementation = own
+    text, codes = packed.places[1], packed.places[2][:-2]
+    logits = net.mel_head(net.final_norm(out.last_hidden_state[0, codes])).float()
+    logits[:, min(net.special.start, net.special.stop) :] = -torch.inf
+    maps = torch.cat([a[0] for a in out.attentions])[:, codes][:, :, text].float()
+    return maps, logits.argmax(-1)
