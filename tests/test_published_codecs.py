@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 import yaml
-from official import needs
+from official import index_codec, needs
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import (
@@ -19,8 +19,6 @@ from transformers import (
     MimiConfig,
     MimiModel,
     SeamlessM4TFeatureExtractor,
-    Wav2Vec2BertConfig,
-    Wav2Vec2BertModel,
 )
 
 from ttslib import codecs
@@ -384,25 +382,7 @@ def test_pocket_configs_that_do_not_fit_are_refused(pocket_mimi, tmp_path):
 def index_parts(tmp_path_factory):
     """`(folder, RepCodec, w2v-bert, stats)`: hidden 16, 64 codes, 18 layers."""
     folder = tmp_path_factory.mktemp("indextts")
-    package = published.imported("indextts.utils.maskgct.models.codec.kmeans.repcodec_model", indextts.INSTALL)
-    config = Wav2Vec2BertConfig(
-        hidden_size=16, num_hidden_layers=18, num_attention_heads=2, intermediate_size=16, conv_depthwise_kernel_size=5,
-        feature_projection_input_dim=160,
-    )  # fmt: skip
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        repcodec = package.RepCodec(
-            codebook_size=64, hidden_size=16, codebook_dim=4, vocos_dim=8, vocos_intermediate_dim=24, vocos_num_layers=2
-        ).eval()
-        nn.init.normal_(repcodec.encoder[1].weight)
-        w2v = Wav2Vec2BertModel(config).eval()
-        stats = {"mean": torch.randn(16), "var": torch.rand(16) + 0.5}
-    (folder / "semantic_codec").mkdir()
-    save_file(repcodec.state_dict(), folder / "semantic_codec" / "model.safetensors")
-    torch.save(stats, folder / indextts.STATS)
-    w2v.save_pretrained(folder / indextts.W2V)
-    SeamlessM4TFeatureExtractor().save_pretrained(folder / indextts.W2V)
-    return folder, repcodec, w2v, stats
+    return folder, *index_codec(folder)
 
 
 @needs("indextts")

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from ttslib import adapt, audio, codecs, dataset, params, pipeline
-from ttslib.attempts import Spoken, attempt, best
 from ttslib.dataset import BadClip
 from ttslib.params import ParamsError
 from ttslib.systems.t3 import System, speaking, synthesis, voices
@@ -201,22 +200,6 @@ def test_a_reference_keeps_what_the_decoder_needs_through_json():
     again = voices.Reference.restore(json.loads(json.dumps(made.state())))
     assert again.vector.equal(made.vector) and again.codes.equal(made.codes) and again.clip == 7
     assert again.decoder["x"].equal(made.decoder["x"])
-
-
-def test_speech_that_repeats_itself_is_cut_off_and_said():
-    loop = attempt(iter([9, 8, *[1, 2, 3] * 100]), 0, frame_rate=25)
-    assert loop.ended == "loop" and len(loop.codes) < 10
-    silence = attempt(iter([5, 6, *[7] * 100, 0]), 0, frame_rate=25)
-    assert silence.ended == "loop"
-    pause = attempt(iter([5, 6, *[7] * 60, 8, 0]), 0, frame_rate=25)
-    assert (pause.ended, len(pause.codes)) == ("stop", 63), "a pause of two seconds is speech"
-    assert attempt(iter(range(1, 50)), 0, frame_rate=25).ended == "limit"
-
-
-def test_the_attempt_that_ended_by_itself_is_kept():
-    tries = [Spoken(torch.zeros(n), how) for n, how in ((50, "limit"), (10, "stop"), (44, "stop"), (40, "loop"))]
-    assert best(tries, expected=45) is tries[2]
-    assert best([tries[0], tries[3]], expected=45) is tries[0]
 
 
 def test_a_runaway_is_tried_again_and_counted(system, monkeypatch):

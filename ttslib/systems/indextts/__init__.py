@@ -57,7 +57,7 @@ class System:
         told = t.drop_duration if t.duration_control else None
         self.net = Net(shape, ids, t.text_weight, t.mel_weight, t.dropout, told, t.packing)
         if t.checkpointing:
-            self.net.gpt.gradient_checkpointing_enable({"use_reentrant": False})
+            self.net.gpt.activation_checkpointing_enable({"use_reentrant": False})
         self.nets: dict[str, nn.Module] = {"net": self.net}
         self.kept = None  # codes computed ahead (`codecs.kept`), given by who prepares the data
         self.pool: voices.Pool | None = None
@@ -144,7 +144,7 @@ class System:
         return reading.ids(self.tokenizer, text, lang)
 
     def encode(self, row, wav: Tensor) -> Example:
-        """One clip: `text` (ids,), `codes` (frames,), what is heard of its voice (`voices.stored`), and the scalars `speaker`
+        """One clip: `text` (ids,), `codes` (frames,), what is heard of its voice (`voices.stored`), and scalars: `speaker`
         and `clip`, its key.
 
         `wav` is `(samples,)` at `self.rate`. Raises `BadClip` for tokens without a row, and for more of them or more codes

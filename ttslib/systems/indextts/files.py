@@ -41,8 +41,8 @@ def flat(file: Path) -> dict[str, Tensor]:
     """Published weights in fp32 by their official names, each once. Raises `CheckpointError` for anything else."""
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)
-    except (FileNotFoundError, UnpicklingError, RuntimeError, EOFError) as error:
-        raise CheckpointError(f"{file}: missing or damaged ({' '.join(str(error).split()[:20])})") from None
+    except (OSError, UnpicklingError, RuntimeError, EOFError, IndexError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{file}: missing or damaged ({' '.join(repr(error).split()[:20])})") from None
     found = found.get("model", found) if isinstance(found, dict) else {}
     if later := [name for name in LATER if name in found]:
         raise CheckpointError(f"{file}: {later[0]} in it, as in IndexTTS-2.5; only IndexTTS2 is supported")

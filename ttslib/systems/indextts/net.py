@@ -52,8 +52,7 @@ class Net(nn.Module):
         self.shape, self.special, self.flat = shape, ids, flat
         self.text_weight, self.mel_weight, self.drop_duration = text_weight, mel_weight, drop_duration
         self.gpt = GPT2Model(gpt2(shape, dropout))
-        del self.gpt.wte
-        self.gpt.wpe = Nowhere()
+        self.gpt.wte, self.gpt.wpe = nn.Identity(), Nowhere()  # it has neither embeddings nor positions of its own
         self.text_embedding = nn.Embedding(shape.text_rows, shape.dim)
         self.mel_embedding = nn.Embedding(shape.mel_rows, shape.dim)
         self.text_pos_embedding = Positions(shape.text_positions, shape.dim)

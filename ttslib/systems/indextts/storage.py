@@ -17,7 +17,7 @@ from ttslib.vocab.tokenizer import VocabError
 
 # of the published codec, until it is loaded
 CODES = {"name": "indextts", "hash": None, "rate": 16000, "rate_out": 22050, "frame_rate": 50.0, "dim": None}
-LANGUAGES = ["zh", "en"]  # what the published weights speak
+LANGUAGES = ["en", "zh"]  # what the published weights speak
 
 
 def load(cls, source: str | Path):
@@ -61,7 +61,7 @@ def published(cls, source: str):
         )
     beside = Beside.of(home, gpt, files.encoders(weights, gpt, where))
     p = Params(
-        lang=LANGUAGES[-1], system="indextts", codec=f"indextts={home}", text=Text(units="tokenizer"),
+        lang=LANGUAGES[0], system="indextts", codec=f"indextts={home}", text=Text(units="tokenizer"),
         indextts=IndexTTS(preset="official"),
     )  # fmt: skip
     special = {"start": ids.start, "stop": ids.stop}

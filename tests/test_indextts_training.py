@@ -1,0 +1,65 @@
+"""IndexTTS2's language model through the one loop: resumed to the same bits, adapted from a run, packed or not."""
+
+import pytest
+import torch
+from training import halved
+
+from ttslib import dataset, manifest, params, pipeline
+
+QUIET = {"tracking": "disabled", "device": "cpu", "threads": 1}
+FEW = {
+    "system": "indextts", "train.steps": 4, "train.evaluate_every": 4, "train.checkpoint_every": 2, "data.frames": 400,
+}  # fmt: skip
+
+
+def test_training_resumes_to_the_same_bits(prepared):
+    """Four steps are two and two more: dropped durations, drawn prompts and dropout among them."""
+    whole = prepared / "qaa" / "indextts" / "whole"
+    begun, ended = halved(FEW | {"indextts.duration_control": True}, whole)
+    assert not begun["net.text_embedding.weight"].equal(ended["net.text_embedding.weight"]), "nothing was trained"
+    card = pipeline.evaluate(whole)
+    assert card["median"]["length_ratio"] > 0 and card["tally"]["spoken"] == card["scored"]
+
+
+def test_a_run_is_the_base_of_another_and_merged_lora_speaks_the_same(prepared):
+    """LoRA on attention and MLP; rows all the same; the exported voice, merged, says what the checkpoint says."""
+    first = pipeline.train(params.load("qaa", FEW | {"train.steps": 2}, run="base", **QUIET))
+    few = FEW | {
+        "train.steps": 2, "adapt.base": str(first.run.folder), "adapt.body": "lora", "adapt.lora.rank": 2,
+        "adapt.lora.targets": ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"], "train.lr": 0.02,
+    }  # fmt: skip
+    done = pipeline.train(params.load("qaa", few, run="adapted", **QUIET))
+    assert done.system.codec.hash == first.system.codec.hash
+    own, base = (made.system.net.state_dict() for made in (done, first))
+    moved = {name for name in own if not own[name].equal(base[name])}
+    assert moved == {f"gpt.h.{n}.{layer}.weight" for n in range(2) for layer in few["adapt.lora.targets"]}
+    again = pipeline.load(done.system.export(prepared / "exported"))
+    again.net.eval(), done.system.net.eval()
+    assert again.synthesize("bado kemi talu.", seed=2).equal(done.system.synthesize("bado kemi talu.", seed=2))
+
+
+def test_packing_is_a_switch(prepared):
+    made = {}
+    for packing in (True, False):
+        settings = FEW | {"train.steps": 2, "indextts.packing": packing, "indextts.dropout": 0.0}
+        made[packing] = pipeline.train(params.load("qaa", settings, run=f"packing-{packing}".lower(), **QUIET)).run
+    rows = [[r for r in run.rows() if "val/speech" in r][-1] for run in made.values()]
+    assert rows[0]["val/speech"] == pytest.approx(rows[1]["val/speech"], rel=2e-3)
+
+
+def test_gradient_checkpointing_changes_no_loss(prepared):
+    made = []
+    for on in (False, True):
+        p = params.load("qaa", FEW | {"indextts.checkpointing": on}, **QUIET)
+        found = manifest.prepare(p)
+        system = pipeline.beginning(p, found.split("train"))
+        features = pipeline.features(system, found, "train", p)
+        system.measure(features)
+        system.net.train()
+        assert system.net.gpt.gradient_checkpointing is on
+        torch.manual_seed(0)
+        (terms,) = system.losses(dataset.collate([features[i] for i in range(4)]))
+        sum(terms.values()).backward()
+        made.append((terms["speech"].item(), system.net.gpt.h[0].mlp.c_fc.weight.grad.clone()))
+    assert made[0][0] == made[1][0]
+    torch.testing.assert_close(made[0][1], made[1][1])
