@@ -330,7 +330,7 @@ class IndexTTS(Section):
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.8
     """share of the probability mass sampled from"""
     repetition_penalty: Annotated[float, Field(ge=1)] = 10.0
-    """penalty of codes already spoken"""
+    """penalty of codes already spoken (IndexTTS2's runtime: 10; 1 for codecs whose codes repeat, as ours do)"""
     length_penalty: float = 0.0
     """exponent of the length by which a beam's score is divided: above 0 longer ones win"""
     mel_pos_gap: bool = False
