@@ -22,6 +22,7 @@ from transformers import SeamlessM4TFeatureExtractor
 
 from ttslib import codecs
 from ttslib.codecs import CodecError, indextts_sound
+from ttslib.codecs.indextts_sound import Sound
 from ttslib.vocab import source
 
 pytestmark = [needs("indextts"), pytest.mark.filterwarnings("ignore::FutureWarning")]  # torch's, in the package's code
@@ -165,7 +166,7 @@ def lines(count: int, seed: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("rate", [16000, 22050])
 def test_speech_is_that_of_the_runtime(parts, codec, rate, tmp_path):
     assert codec.speaks and isinstance(codec, codecs.Codec)
-    wav, (codes, latents) = noise(1.3, rate), lines(25)
+    wav, (codes, latents) = noise(1.0, rate), lines(29)
     with torch.random.fork_rng():
         style, prompt, ref_mel = conditioning(parts, wav[None], rate)
         expected = speech(parts, codes[None], latents[None], style, prompt, ref_mel, seed=5)
@@ -175,23 +176,21 @@ def test_speech_is_that_of_the_runtime(parts, codec, rate, tmp_path):
     fresh = codecs.load(f"indextts={parts.folder}")
     voice = load_file(tmp_path / "voice.safetensors")
     spoken = fresh.decode(codes, voice | {"latents": latents}, seed=5)
-    assert spoken.shape == (43 * 256,) and spoken.std() > 0.01  # 25 * 1.72 = 43.0, in float32 too
+    assert spoken.shape == (49 * 256,) and spoken.std() > 0.01  # 29 * 1.72 = 49.88
     assert torch.equal(spoken, expected) and not spoken.is_inference()
     if rate == 16000:
         assert all(torch.equal(value, voice[name]) for name, value in codec.voice(wav).items())
-    for again in (fresh, fresh.to("cpu")):
-        assert torch.equal(again.decode(codes, voice | {"latents": latents}, seed=5), spoken)
+    assert torch.equal(fresh.to("cpu").decode(codes, voice | {"latents": latents}, seed=5), spoken)
 
 
 def test_everything_decides_what_is_heard(codec):
-    codes, latents = lines(7)
-    voice = codec.voice(noise(0.3)) | {"latents": latents}
+    codes, latents = lines(4)
+    voice = codec.voice(noise(0.2)) | {"latents": latents}
     wav = codec.decode(codes, voice, seed=1)
-    assert wav.shape == (12 * 256,)
-    assert not torch.allclose(codec.decode(codes, voice, seed=2), wav, atol=1e-3)
+    assert wav.shape == (6 * 256,) and not torch.allclose(codec.decode(codes, voice, seed=2), wav, atol=1e-3)
     for name, value in voice.items():
-        assert not torch.allclose(codec.decode(codes, voice | {name: value * 0.5}, seed=1), wav, atol=1e-4), name
-    assert not torch.allclose(codec.decode(63 - codes, voice, seed=1), wav, atol=1e-4)
+        assert not torch.equal(codec.decode(codes, voice | {name: value + 0.5}, seed=1), wav), name
+    assert not torch.equal(codec.decode(63 - codes, voice, seed=1), wav)
     half = latents[:1].bfloat16()  # of a model in half precision
     wav = codec.decode(codes[:1], voice | {"latents": half})
     assert wav.shape == (256,) and torch.equal(wav, codec.decode(codes[:1], voice | {"latents": half.float()}))
@@ -200,7 +199,7 @@ def test_everything_decides_what_is_heard(codec):
 def test_long_prompts_are_cut_as_the_runtime_cuts_them(parts, codec):
     wav = noise(15.5, 22050)
     voice = codec.voice(wav, 22050)
-    style, _, ref_mel = conditioning(parts, wav[None, : int(15 * 22050)], 22050)
+    style, _, ref_mel = conditioning(parts, wav[None, : 15 * 22050], 22050)
     assert torch.equal(voice["mel"], ref_mel[0]) and torch.equal(voice["style"], style[0])
     for found in (voice, codec.voice(noise(15.5))):
         shapes = {name: tuple(value.shape) for name, value in found.items()}
@@ -246,20 +245,21 @@ def linked(old, new):
     shutil.copytree(old, new, copy_function=lambda file, link: os.symlink(file, link))
 
 
-def rewritten(parts, tmp_path, file, change):
-    """A codec of the same parts but for one file, whose content `change` takes and gives."""
-    linked(parts.folder, tmp_path)
-    content = change(torch.load(tmp_path / file))
-    (tmp_path / file).unlink()
-    torch.save(content, tmp_path / file)
-    return codecs.load(f"indextts={tmp_path}")
+def rewritten(parts, folder, file, change) -> Sound:
+    """The decoder of the same parts but for one file, whose content `change` takes and gives."""
+    linked(parts.folder, folder)
+    content = change(torch.load(folder / file))
+    (folder / file).unlink()
+    torch.save(content, folder / file)
+    return Sound(str(folder))
+
+
+def same(one: nn.Module, other: nn.Module, but=frozenset()) -> bool:
+    one, other = one.state_dict(), other.state_dict()
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one.keys() - but)
 
 
 def test_weights_are_taken_in_the_forms_in_which_they_come(parts, codec, tmp_path):
-    codes, latents = lines(4)
-    voice = codec.voice(noise(0.3)) | {"latents": latents}
-    wav = codec.decode(codes, voice)
-
     def parallel(state):
         for key, group in state["net"].items():
             state["net"][key] = {f"module.{name}": value for name, value in group.items()}
@@ -272,44 +272,43 @@ def test_weights_are_taken_in_the_forms_in_which_they_come(parts, codec, tmp_pat
         made.remove_weight_norm()
         return {"generator": made.state_dict()}
 
-    other = rewritten(parts, tmp_path / "parallel", "s2mel.pth", parallel)
-    assert torch.equal(other.decode(codes, voice), wav) and other.hash == codec.hash
-    other = rewritten(parts, tmp_path / "plain", "bigvgan/bigvgan_generator.pt", plain)
-    assert torch.equal(other.decode(codes, voice), wav)
+    def uncounted(state):
+        return {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+
+    made = rewritten(parts, tmp_path / "speaker", "campplus_cn_common.bin", uncounted)
+    assert same(made.campplus, codec.sound.campplus)
+    made = rewritten(parts, tmp_path / "parallel", "s2mel.pth", parallel)
+    assert same(made.s2mel, codec.sound.s2mel, but={"length_regulator.mask_token"})
+    made = rewritten(parts, tmp_path / "plain", "bigvgan/bigvgan_generator.pt", plain)
+    assert same(made.bigvgan, codec.sound.bigvgan) and "conv_pre.weight" in made.bigvgan.state_dict()
 
 
-def test_weights_that_do_not_fit_are_refused(parts, codec, tmp_path):
-    codes, latents = lines(4)
-    voice = codec.voice(noise(0.3)) | {"latents": latents}
+def test_weights_that_do_not_fit_are_refused(parts, tmp_path):
+    def without(group, name):
+        return lambda state: {
+            "net": state["net"] | {group: {k: v for k, v in state["net"][group].items() if k != name}}
+        }
 
-    def lacks(state):
-        del state["net"]["cfm"]["estimator.conv1.weight"]
-        return state
-
-    def group(state):
-        del state["net"]["gpt_layer"]
-        return state
-
-    for i, (file, change, says) in enumerate([
-        ("s2mel.pth", lacks, r"s2mel\.pth: cfm: 1 weights missing.*estimator\.conv1\.weight"),
-        ("s2mel.pth", group, "no s2mel of IndexTTS2: KeyError.*gpt_layer"),
-        ("s2mel.pth", lambda state: state["net"], "no weights under 'net'"),
-        ("bigvgan/bigvgan_generator.pt", lambda s: {"generator": s["generator"] | {"x": codes}}, "unknown, as .'x'"),
+    vocoder, speaker = "bigvgan/bigvgan_generator.pt", "campplus_cn_common.bin"
+    for i, (network, file, change, says) in enumerate([
+        ("s2mel", "s2mel.pth", without("cfm", "estimator.conv1.weight"), r"s2mel\.pth: cfm: 1 weights missing.*conv1"),
+        ("s2mel", "s2mel.pth", without("gpt_layer", "0.weight"), "no s2mel of IndexTTS2: KeyError.*0.weight"),
+        ("s2mel", "s2mel.pth", lambda state: state["net"], "no weights under 'net'"),
+        ("bigvgan", vocoder, lambda s: {"generator": s["generator"] | {"x": torch.ones(1)}}, 'Unexpected key.*"x"'),
+        ("campplus", speaker, lambda state: dict(list(state.items())[1:]), r"common\.bin: .* Missing key"),
     ]):  # fmt: skip
+        sound = rewritten(parts, tmp_path / str(i), file, change)
         with pytest.raises(CodecError, match=says):
-            rewritten(parts, tmp_path / str(i), file, change).decode(codes, voice)
-    codec = rewritten(
-        parts, tmp_path / "speaker", "campplus_cn_common.bin", lambda state: dict(list(state.items())[1:])
-    )
-    with pytest.raises(CodecError, match=r"campplus_cn_common\.bin: 1 weights missing"):
-        codec.voice(noise(0.3))
-    (tmp_path / "0" / "s2mel.pth").write_bytes(b"cut short")
-    with pytest.raises(CodecError, match=r"s2mel\.pth: no weights"):
-        codecs.load(f"indextts={tmp_path / '0'}").decode(codes, voice)
-    (tmp_path / "0" / "config.yaml").unlink()
-    (tmp_path / "0" / "config.yaml").write_text("s2mel: 3")
-    with pytest.raises(CodecError, match=r"config\.yaml: no configuration of IndexTTS2"):
-        codecs.load(f"indextts={tmp_path / '0'}").decode(codes, voice)
+            getattr(sound, network)
+    for file, content, says in [
+        ("s2mel.pth", "cut short", r"s2mel\.pth: no weights"),
+        ("bigvgan/config.json", "{}", r"config\.json: no configuration of BigVGAN"),
+        ("config.yaml", "s2mel: 3", r"config\.yaml: no configuration of IndexTTS2"),
+    ]:
+        (tmp_path / "0" / file).unlink()
+        (tmp_path / "0" / file).write_text(content)
+        with pytest.raises(CodecError, match=says):
+            getattr(Sound(str(tmp_path / "0")), {"s": "s2mel", "b": "bigvgan", "c": ""}[file[0]])
 
 
 def test_nothing_is_left_behind(parts, monkeypatch, capsys):

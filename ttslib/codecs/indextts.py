@@ -8,14 +8,19 @@
 | RepCodec | semantic_codec/model.safetensors or model.safetensors | amphion/MaskGCT |
 | mean and variance of its input | wav2vec2bert_stats.pt | IndexTeam/IndexTTS-2 |
 | w2v-bert | w2v-bert-2.0/ as `save_pretrained` writes it, with preprocessor_config.json | facebook/w2v-bert-2.0 |
+| for speech only: settings, s2mel | config.yaml, s2mel.pth | IndexTeam/IndexTTS-2 |
+| CAM++ | campplus_cn_common.bin | funasr/campplus |
+| BigVGAN v2 | bigvgan/config.json, bigvgan/bigvgan_generator.pt | nvidia/bigvgan_v2_22khz_80band_256x |
 
-RepCodec is that of the package `indextts2-inference`, w2v-bert Transformers'. There is no way back here: IndexTTS2 turns
-codes into speech with the latents of its language model, s2mel, BigVGAN and a speaker prompt, which its own runtime has.
+RepCodec is that of the package `indextts2-inference`, w2v-bert Transformers'. IndexTTS2 makes speech of codes and of
+the states of its language model, in `indextts_sound.py`; the codes alone are none.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import TYPE_CHECKING, Self
 
 import torch
 from safetensors import SafetensorError
@@ -26,21 +31,27 @@ from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertModel
 from ttslib.codecs import CodecError
 from ttslib.codecs.published import Published, digest, imported, located
 
+if TYPE_CHECKING:
+    from ttslib.codecs.indextts_sound import Sound
+
+HUB = "IndexTeam/IndexTTS-2"
 INSTALL = "indextts2-inference==2.1.1"
 CODEC = ("semantic_codec/model.safetensors", "model.safetensors")
 STATS = "wav2vec2bert_stats.pt"
 W2V = "w2v-bert-2.0"
 LAYER = 17  # of the hidden states, where 0 is the input of the first layer
 LEAST = 560  # samples: two frames of 25 ms every 10 ms, the least that can be normalised
+LEAST_VOICE = 720  # samples: three of them, the least whose CAM++ vector is a number
+PROMPT = 15  # seconds of a speaker that the runtime hears
 
 
 def load(source: str, kind: str) -> "IndexCodes":
     """Raises `CodecError` when a part or the package is missing."""
-    stats = part(source, (STATS,), "IndexTeam/IndexTTS-2", own=True)
+    stats = part(source, (STATS,), HUB, own=True)
     codec = part(source, CODEC, "amphion/MaskGCT", own=False)
     names = ("model.safetensors", "config.json", "preprocessor_config.json")
     w2v = [part(source, (f"{W2V}/{name}",), f"facebook/{W2V}/{name}", own=False) for name in names]
-    return IndexCodes(codec, stats, w2v, f"{kind}={source}")
+    return IndexCodes(codec, stats, w2v, source, kind)
 
 
 def part(source: str, names: Sequence[str], hub: str, own: bool) -> Path:
@@ -60,9 +71,10 @@ def part(source: str, names: Sequence[str], hub: str, own: bool) -> Path:
 class IndexCodes(Published):
     rate, rate_out, frame_rate = 16000, 22050, 50.0
 
-    def __init__(self, codec: Path, stats: Path, w2v: Sequence[Path], where: str) -> None:
-        """`w2v` are the files of w2v-bert, in one folder."""
-        super().__init__("indextts", where, digest([codec, stats, *w2v], layer=LAYER))
+    def __init__(self, codec: Path, stats: Path, w2v: Sequence[Path], source: str, kind: str) -> None:
+        """`w2v` are the files of w2v-bert, in one folder; `source` is where the decoder's are looked for."""
+        super().__init__("indextts", f"{kind}={source}", digest([codec, stats, *w2v], layer=LAYER))
+        self.source = source
         self.codec = repcodec(codec)
         self.w2v, self.extract = w2v_bert(w2v[0].parent)
         mean, std = normalisation(stats, self.codec.hidden_size)
@@ -92,12 +104,68 @@ class IndexCodes(Published):
         codes, _ = self.codec.quantize(heard[None])
         return codes[0].long().cpu()
 
+    @cached_property
+    def sound(self) -> "Sound":
+        """The decoder, its files found or fetched from the hub, its networks not yet made. Raises `CodecError`."""
+        from ttslib.codecs.indextts_sound import Sound
+
+        return Sound(self.source).to(self.device)
+
+    @cached_property
+    def speaks(self) -> bool:
+        """Whether the decoder's files are at hand, looked up once; where not, `decode` says which is missing."""
+        try:
+            return bool(self.sound)
+        except CodecError:
+            return False
+
+    def to(self, device: torch.device | str) -> Self:
+        super().to(device)
+        if "sound" in self.__dict__:
+            self.sound.to(self.device)
+        return self
+
+    @torch.no_grad()
+    def voice(self, wav: Tensor, rate: int | None = None) -> dict[str, Tensor]:
+        """What the decoder has to know of a speaker, from the first 15 s of `(samples,)`, 45 ms or more: `mel` (80, frames)
+        and `style` (192,) of `Sound.heard`, and `prompt` (codes, 8), the codes as RepCodec has them before it widens
+        them. {} where the decoder's files are not at hand. Raises `CodecError` for samples that are none, or too few.
+
+        `rate` (Hz) is that of `wav` if it is not the codec's. The runtime reads 22050 Hz, which gives the very values; of
+        16 kHz the mels have nothing above 8 kHz.
+        """
+        if not self.speaks:
+            return {}
+        rate = rate or self.rate
+        wav = self.samples(wav, least=-(-LEAST_VOICE * rate // self.rate))[: PROMPT * rate]
+        mel, style, low = self.sound.heard(wav, rate)
+        book = self.codec.quantizer.quantizers[0]
+        own = book.in_project(self.codec.encoder(self.hear(low).T[None]).transpose(1, 2))
+        near, _ = book.decode_latents(own)
+        prompt = (own + (near - own))[0].T  # `near` but for its last bit: so the network computes it
+        return {name: x.cpu().contiguous().clone() for name, x in (("mel", mel), ("style", style), ("prompt", prompt))}
+
+    @torch.no_grad()
     def decode(self, codes: Tensor, voice: Mapping[str, Tensor] | None = None, seed: int = 0) -> Tensor:
-        """Raises `CodecError` always: these codes alone are no speech."""
-        raise CodecError(
-            "indextts: IndexTTS2's own runtime turns codes into speech, with the latents of its language model, s2mel, "
-            "BigVGAN and a speaker prompt; export the model and speak with it there"
-        )
+        """int(1.72 * codes) * 256 samples. `voice` is that of `voice(...)` with `latents` (codes, dim): the states of the
+        language model's last norm where it foretells the codes. Raises `CodecError` saying what of it is missing."""
+        codes, voice = self.ids(codes), dict(voice or {})
+        runtime = "indextts: IndexTTS2's own runtime turns codes into speech with"
+        try:
+            sound = self.sound if "latents" in voice else None
+        except CodecError as error:
+            raise CodecError(f"{runtime} s2mel, CAM++ and BigVGAN, of which a part is missing: {error}") from error
+        if lacking := [name for name in ("latents", "mel", "style", "prompt") if name not in voice]:
+            raise CodecError(
+                f"{runtime} the latents of its language model and a voice, of which {', '.join(lacking)} is missing: "
+                "latents (codes, dim) come from a system that learns these codes, the rest from codec.voice(reference) "
+                "where the decoder's files are at hand; or export the model and speak with it there"
+            )
+        quantizer = self.codec.quantizer
+        said = quantizer.vq2emb(codes[None, None].to(self.device))[0].T
+        prompt = quantizer.quantizers[0].out_project(voice["prompt"].to(self.device).T[None])[0].T
+        with self.seeded(seed):
+            return sound.spoken(said, voice["latents"], prompt, voice).cpu().clone()
 
 
 def repcodec(path: Path) -> nn.Module:
