@@ -1,12 +1,15 @@
 """IndexTTS2's own files: read, grown by a language, trained, written back, and read by the published class."""
 
 import json
+import shutil
 from dataclasses import replace
+from types import MappingProxyType
 
 import pytest
 import torch
 import yaml
 from official import index_codec, needs
+from test_indextts_sound import CONFIG, DIM, parts  # noqa: F401  a fixture
 
 from ttslib import adapt, audio, checkpoint, codecs, extension, params, pipeline, vocab
 from ttslib.codecs import indextts, published
@@ -44,10 +47,10 @@ def sizes(english, **more) -> dict:
     } | more  # fmt: skip
 
 
-def write(folder, weights, gpt, english) -> None:
+def write(folder, weights, gpt, english, rest=MappingProxyType({})) -> None:
     """The three files, as the repository has them; weights under `model`, as some of its forks save them."""
     told = {"gpt": gpt, "dataset": {"bpe_model": "bpe.model", "sample_rate": 24000}, "gpt_checkpoint": "gpt.pth",
-            "s2mel_checkpoint": "s2mel.pth", "version": 2.0}  # fmt: skip
+            "s2mel_checkpoint": "s2mel.pth", "version": 2.0} | rest  # fmt: skip
     (folder / "config.yaml").write_text(yaml.safe_dump(told))
     (folder / "bpe.model").write_bytes(english.data)
     torch.save({"model": weights}, folder / "gpt.pth")
@@ -316,3 +319,44 @@ def test_a_voice_from_scratch_says_that_it_is_none_for_the_runtime(spoken, tmp_p
     assert "not in IndexTTS2's runtime" in (exported / "README.md").read_text()
     assert not (exported / "bpe.model").exists()
     assert files.flat(exported / "gpt.pth").keys() == system.net.state_dict().keys()
+
+
+@needs("indextts")
+def test_with_all_parts_at_hand_it_is_heard(parts, english, spoken, tmp_path, monkeypatch):  # noqa: F811
+    """A text through the language model, its states through s2mel and BigVGAN; a run of it speaks while it trains."""
+    monkeypatch.setenv("TTSLIB_OUTPUTS", str(tmp_path / "outputs"))
+    where = tmp_path / "all"
+    shutil.copytree(parts.folder, where)
+    gpt = sizes(english, model_dim=DIM)
+    shape = net.Shape(DIM, 2, 4, len(english) + 1, CODES + 2, 82, 1003, LATENTS)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = net.Net(shape, Ids(0, 1, CODES, CODES + 1))
+        beside = encoders.Encoders(DIM, LATENTS, MODULE, MODULE, width=16)
+    write(where, model.state_dict() | beside.state_dict(), gpt, english, CONFIG)
+    settings = {
+        "system": "indextts", "adapt.base": str(where), "adapt.train_rows": "all", "codec": f"indextts={where}",
+        "train.steps": 1, "train.evaluate_every": 1, "train.checkpoint_every": 1, "data.frames": 600,
+        "text.units": "characters", "vocab.unknown_letters": 0.9, "synthesis.sentences": ["the end"],
+        "indextts.tries": 1,
+    }  # fmt: skip
+    p = params.load("qaa", settings, run="heard", tracking="disabled", device="cpu", threads=1)
+    run = pipeline.train(p).run
+    assert len(list(run.samples.glob("step_*/0.wav"))) == 2
+
+    system = pipeline.voice(run)
+    assert not system.mute
+    reference = system.references[system.speakers[0]]
+    assert reference.decoder.keys() == {"mel", "style", "prompt"}
+    sample = synthesis.sample(system, "the end", reference, "qaa")
+    codes = synthesis.codes(system, sample, seed=2)
+    codes = codes[codes < CODES]
+    batch = sample | {"codes": codes[None], "codes_len": torch.tensor([len(codes)])}
+    with torch.no_grad():
+        latents = system.net.states(batch)[1][0][:-2]
+    wav = system.synthesize("the end", lang="qaa", seed=2)
+    assert wav.equal(system.codec.decode(codes, dict(reference.decoder) | {"latents": latents}, seed=2))
+    assert len(wav) == int(1.72 * len(codes)) * 256 and wav.std() > 0
+    row = spoken.split("train")[0]
+    seen = pipeline.align(system, spoken, row)
+    assert seen["durations"].sum() == seen["mel"].shape[1] == seen["recording"].shape[1]

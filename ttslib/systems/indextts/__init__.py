@@ -191,8 +191,8 @@ class System:
         for name in self.pool.others.most_heard(self.speakers, prompts.DECODER_VOICES):
             reference = self.references[name]
             if reference.clip in by_clip:
-                wav = audio.resampled(read(by_clip[reference.clip]), self.rate, self.codec.rate)
-                self.references[name] = replace(reference, decoder=self.codec.voice(wav))
+                voice = self.ear.voice(read(by_clip[reference.clip]), self.rate, self.codec)
+                self.references[name] = replace(reference, decoder=voice)
 
     def welcome(self, rows: Sequence) -> None:
         """Take in speakers that it does not know: a voice is a prompt, which needs no row of a table."""
@@ -243,8 +243,8 @@ class System:
             told = ", ".join(self.references)
             raise ParamsError(f"voice {voice!r} is neither a speaker of the training ({told}) nor a recording's path")
         wav = torch.from_numpy(audio.load(voice, self.rate)[0])
-        decoder = self.codec.voice(audio.resampled(wav, self.rate, self.codec.rate))
-        return voices.Reference(self.ear.heard(wav, self.rate, self.codec), decoder)
+        heard = self.ear.heard(wav, self.rate, self.codec)
+        return voices.Reference(heard, self.ear.voice(wav, self.rate, self.codec))
 
     def codes(self, text: str, voice: str | None = None, seed: int = 0, lang: str | None = None) -> Tensor:
         """The codes `(codes,)` of a raw text, the stop id last unless they are cut off (`attempts.limit`). The same for the

@@ -78,6 +78,12 @@ class Ear:
         latents, emotion = self.beside.net(prompt)
         return {"latents": latents.cpu(), "emotion": emotion.cpu()}, features
 
+    def voice(self, wav: Tensor, rate: int, codec) -> dict[str, Tensor]:
+        """What the codec's decoder has to know of the speaker of `(samples,)` at `rate` (Hz)."""
+        if self.beside is None:
+            return codec.voice(audio.resampled(wav, rate, codec.rate))
+        return codec.voice(wav, rate)  # mels of the whole band, which 16 kHz has not
+
     def to(self, device: torch.device | str) -> None:
         """Compute on `device`; nothing to do for a spectrum."""
         if self.beside is not None:
