@@ -42,6 +42,18 @@ show.clip(pipeline.recording(found, row, 16000), 16000, row.text)
 show.spoken(pipeline.recording(found, row, 16000), 16000)
 
 # %% [markdown]
+# ## Is the pipeline whole?
+#
+# Ten checks on a few clips, in seconds, before hours are spent: recordings against their rows, text against ids, targets
+# against a fresh encoding, gradients, a few steps that must lower the loss, a run that is killed and resumed, speech,
+# export. A row that failed says what to do; what depends on it was not run.
+
+# %%
+from ttslib import checks
+
+checks.run(p)
+
+# %% [markdown]
 # ## Training
 #
 # Every loss term has a name. For the acoustic system:
@@ -62,9 +74,9 @@ show.spoken(pipeline.recording(found, row, 16000), 16000)
 # * **prior_mel**, in validation – the mel error of what the *text* speaks, at the recording's timing. It is what you
 #   will hear: judge by it. A low kl can also mean that both sides say nothing.
 #
-# For `system=t3`, which learns codes (notebook 00):
+# For `system=t3` and `system=indextts`, which learn codes (notebook 00):
 #
-# * **speech** – cross-entropy of the next code (nats). Not knowing anything it is log 6563 = 8.8.
+# * **speech** – cross-entropy of the next code (nats). Not knowing anything it is the log of their number, 8.8 and 9.0.
 # * **text** – that of the next text token, times its weight.
 # * **top1**, **end**, **text_ce**, in validation – share of the codes foretold, probability of the stop code where speech
 #   ends, text cross-entropy without its weight. On a small corpus `speech` soon rises in validation while the voice still
@@ -87,8 +99,8 @@ show.curves(done.run.rows())
 # ## Does it know which sound belongs to which letter?
 #
 # A held-out clip: the white line climbs through the letters (vertical) as time passes (horizontal). A healthy line rises
-# steadily; long flat stretches or jumps mean the alignment has not formed. For `t3` it is read off the attention; a network
-# that knows its few clips by heart hardly looks at the text, and then the line is flat for long.
+# steadily; long flat stretches or jumps mean the alignment has not formed. For `t3` and `indextts` it is read off the
+# attention; a network that knows its few clips by heart hardly looks at the text, and then the line is flat for long.
 
 # %%
 held = pipeline.speakable(found)[0]

@@ -4,6 +4,7 @@
     preflight params/am.yaml vocab.base=file   what tokenizers would do to the language, and what to do about it
     merge    params/am.yaml vocab.base=file    -> outputs/am/tokenizer/
     extend   params/am.yaml adapt.base=folder  -> outputs/am/acoustic/extended/
+    check    params/am.yaml                    is the pipeline whole? a table, and outputs/am/acoustic/check.json
     train    params/am.yaml minutes=10 run=a   -> outputs/am/acoustic/a/
     speak    outputs/am/acoustic/a --text "..." --out hello.wav    (or --file sentences.txt --out folder/)
     evaluate outputs/am/acoustic/a             -> scorecard.json
@@ -55,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
         ("preflight", preflight, "what tokenizers would do to the language"),
         ("merge", merge, "teach a tokenizer the language"),
         ("extend", extend, "grow a trained model's rows for the language"),
+        ("check", check, "is the training pipeline whole, from the manifest to the export?"),
         ("train", train, "train a run"),
         ("validate", validate, "check and print resolved params"),
     ):
@@ -143,6 +145,14 @@ def extend(options) -> None:
     from ttslib import extension
 
     print(extension.grow(resolved(options)).folder)
+
+
+def check(options) -> int:
+    from ttslib import checks
+
+    rows = checks.run(resolved(options))
+    print(checks.table(rows))
+    return int(any(row.passed is False for row in rows))
 
 
 def train(options) -> int:
