@@ -3,10 +3,9 @@
 import json
 
 import pytest
-import torch
 from training import halved
 
-from ttslib import checkpoint, codecs, dataset, manifest, params, pipeline
+from ttslib import checkpoint, codecs, manifest, params, pipeline
 
 QUIET = {"tracking": "disabled", "device": "cpu", "threads": 1}
 FEW = {"system": "t3", "train.steps": 4, "train.evaluate_every": 4, "train.checkpoint_every": 2, "data.frames": 200}
@@ -65,33 +64,6 @@ def test_any_speaker_can_be_replayed(prepared):
     assert system.speakers == ["built-in", *sorted({row.speaker for row in found.split("train")})]
     done = pipeline.train(p)
     assert [row for row in done.run.rows() if "val/qaa/speech" in row]
-
-
-def test_packing_is_a_switch(prepared):
-    made = {}
-    for packing in (True, False):
-        run = f"packing-{packing}".lower()
-        settings = FEW | {"train.steps": 2, "t3.packing": packing, "t3.drop_text": 0.0}
-        made[packing] = pipeline.train(params.load("qaa", settings, run=run, **QUIET)).run
-    rows = [[r for r in run.rows() if "val/speech" in r][-1] for run in made.values()]
-    assert rows[0]["val/speech"] == pytest.approx(rows[1]["val/speech"], rel=2e-3)
-
-
-def test_gradient_checkpointing_changes_no_loss(prepared):
-    made = []
-    for on in (False, True):
-        p = params.load("qaa", FEW | {"t3.checkpointing": on}, **QUIET)
-        found = manifest.prepare(p)
-        system = pipeline.beginning(p, found.split("train"))
-        features = pipeline.features(system, found, "train", p)
-        system.measure(features)
-        system.net.train()
-        torch.manual_seed(0)
-        (terms,) = system.losses(dataset.collate([features[i] for i in range(4)]))
-        sum(terms.values()).backward()
-        made.append((terms["speech"].item(), system.net.tfmr.layers[0].mlp.up_proj.weight.grad.clone()))
-    assert made[0][0] == made[1][0]
-    torch.testing.assert_close(made[0][1], made[1][1])
 
 
 def test_codes_and_latents_of_codecs_that_are_not_there_are_refused(prepared):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ttslib import alignment, audio
+from ttslib import alignment, audio, packing
 from ttslib.dataset import Example
 
 WINDOW, MELS = 1024, 80
@@ -32,6 +32,17 @@ def align(system, heard: Callable, batch: Example) -> Example:
         n: torch.stack([torch.nn.functional.pad(f[n], (0, longest[n] - f[n].shape[-1])) for f in found])
         for n in longest
     }
+
+
+def watched(backbone, packed: packing.Packed) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """States `(1, length, dim)` of a Transformers backbone, and the attention of every layer `(1, heads, length, length)`,
+    which only its plain implementation tells."""
+    own, backbone.config._attn_implementation = backbone.config._attn_implementation, "eager"
+    try:
+        out = backbone(inputs_embeds=packed.values, use_cache=False, output_attentions=True)
+    finally:
+        backbone.config._attn_implementation = own
+    return out.last_hidden_state, out.attentions
 
 
 def climbing(attention: Tensor) -> Tensor:

@@ -40,7 +40,10 @@ def restore(state: dict):
 
 
 def file(p: Params, lines: Lines, front: str | None = None):
-    """The tokenizer `text.tokenizer` names, behind the text front `front` or its own. Raises `VocabError` when it cannot spell the lines."""
+    """The tokenizer `text.tokenizer` names, behind the text front `front` or its own.
+
+    Raises `VocabError` when it cannot spell the lines.
+    """
     from ttslib import vocab
 
     if p.text.tokenizer is None:

@@ -23,14 +23,12 @@ from ttslib import adapt, attempts, attention, audio, codecs, prompts, reading
 from ttslib.dataset import BadClip, Example
 from ttslib.packing import Ids
 from ttslib.params import Params, ParamsError, validate
+from ttslib.systems import coded
 from ttslib.systems.indextts import alignment, storage, synthesis, voices
 from ttslib.systems.indextts.files import Beside
 from ttslib.systems.indextts.net import PRESETS, Net, Shape
 from ttslib.units import UnitsError
 from ttslib.voice_encoder import WIDTH
-
-SPARE = ("<spare 0>",)
-"""the published tables have a row more than the tokenizer, left over from tortoise; no id reaches it"""
 
 MUTE = (
     "indextts: its codes become sound through s2mel, CAM++ and BigVGAN, which are not at hand; put their files beside the "
@@ -42,6 +40,8 @@ class System:
     """See `ttslib.systems` for what every system owns."""
 
     length_of = "codes"
+    spare = ("<spare 0>",)
+    """the published tables have a row more than the tokenizer, left over from tortoise; no id reaches it"""
 
     def __init__(
         self, p: Params, shape: Shape, tokenizer, codec, speakers: Sequence[str], languages: Sequence[str],
@@ -74,7 +74,7 @@ class System:
             raise codecs.CodecError(f"codec={p.codec}: gives latents; indextts learns codes, mel-8192 for example")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(p.seed)
-            sizes = {"text_rows": len(tokenizer) + len(SPARE), "mel_rows": 1 + max(codec.special.values())}
+            sizes = {"text_rows": len(tokenizer) + len(cls.spare), "mel_rows": 1 + max(codec.special.values())}
             shape = Shape(**PRESETS[p.indextts.preset], **sizes, voice=WIDTH)
             speakers, languages = ({getattr(r, of) for r in rows} for of in ("speaker", "lang"))
             return cls(p, shape, tokenizer, codec, sorted(speakers), sorted(languages))
@@ -83,14 +83,9 @@ class System:
         """An untrained system of this one's shape that also has the tokens, speakers and languages of `rows`; it keeps
         the codec, because its codes are what this one knows."""
         tokenizer = reading.extended(self.tokenizer, p, [(r.text, r.lang) for r in rows])
-        if p.codec != self.p.codec:
-            print(f"adapt.base decides: codec={self.p.codec} (asked: {p.codec})", file=sys.stderr)
-        own = p.indextts.model_copy(update={"preset": self.p.indextts.preset})
-        text = p.text.model_copy(update={"units": reading.kind(tokenizer)})
-        p = p.model_copy(update={"codec": self.p.codec, "indextts": own, "text": text})
-        shape = Shape(**vars(self.net.shape) | {"text_rows": len(tokenizer) + len(SPARE)})
-        speakers = [*self.speakers, *sorted({r.speaker for r in rows} - {*self.speakers})]
-        languages = [*self.languages, *sorted({r.lang for r in rows} - {*self.languages})]
+        p = coded.decided(self, p, tokenizer)
+        shape = Shape(**vars(self.net.shape) | {"text_rows": len(tokenizer) + len(self.spare)})
+        speakers, languages = coded.grown(self.speakers, rows, "speaker"), coded.grown(self.languages, rows, "lang")
         made = System(p, shape, tokenizer, self.held, speakers, languages, self.ear.beside, self.config)
         made.references, made.pace = dict(self.references), dict(self.pace)
         return made
@@ -114,16 +109,11 @@ class System:
 
     @property
     def vocabularies(self) -> dict[str, tuple[str, ...]]:
-        text = (*self.tokenizer.symbols, *SPARE)
-        return {"text": text, "speaker": tuple(self.speakers), "language": tuple(self.languages)}
+        return coded.vocabularies(self)
 
     @property
     def tables(self) -> dict[str, adapt.Table]:
-        names = ("text", self.tokenizer.symbols, SPARE)
-        return {
-            "text": adapt.Table(self.net.text_embedding, *names),
-            "text_head": adapt.Table(self.net.text_head, *names, head=True),
-        }
+        return coded.tables(self, self.net.text_embedding, self.net.text_head)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         return {"gpt": [q for q in self.net.parameters() if q.requires_grad]}
@@ -161,13 +151,7 @@ class System:
             codes = self.codec.quantised(features)
         else:
             codes = self.codec.encode(audio.resampled(wav, self.rate, self.codec.rate))
-        shape = self.net.shape
-        for what, count, most in (
-            ("text tokens", len(text), shape.text_positions),
-            ("codes", len(codes) + 2, shape.mel_positions),
-        ):
-            if count > most:
-                raise BadClip(f"{count} {what}, this network has positions for {most}; cut the clip into sentences")
+        coded.fitting(text, codes, self.net.shape.text_positions, self.net.shape.mel_positions)
         scalars = {"speaker": self.speakers.index(row.speaker), "clip": prompts.key(row)}
         return {"text": text, "codes": codes} | voices.stored(heard) | {k: torch.tensor(v) for k, v in scalars.items()}
 
@@ -196,7 +180,7 @@ class System:
 
     def welcome(self, rows: Sequence) -> None:
         """Take in speakers that it does not know: a voice is a prompt, which needs no row of a table."""
-        self.speakers += sorted({row.speaker for row in rows} - {*self.speakers})
+        self.speakers = coded.grown(self.speakers, rows, "speaker")
 
     def losses(self, batch: Example) -> Iterator[dict[str, Tensor]]:
         """`speech` and `text` (weighted) cross-entropies; outside training also `speech_ce`, `text_ce`, `top1`, `end`."""
@@ -235,14 +219,9 @@ class System:
 
         Raises `ParamsError` when it is neither, or where none was trained and the base came without one.
         """
-        if voice is None and not self.references:
-            raise ParamsError("voice: this base has none of its own; give a recording's path")
-        if voice in self.references or voice is None:
-            return self.references[reading.known(voice, list(self.references), "speaker")]
-        if not Path(voice).is_file():
-            told = ", ".join(self.references)
-            raise ParamsError(f"voice {voice!r} is neither a speaker of the training ({told}) nor a recording's path")
-        wav = torch.from_numpy(audio.load(voice, self.rate)[0])
+        wav = coded.recorded(voice, self.references, self.rate)
+        if isinstance(wav, str):
+            return self.references[wav]
         heard = self.ear.heard(wav, self.rate, self.codec)
         return voices.Reference(heard, self.ear.voice(wav, self.rate, self.codec))
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ttslib import packing
+from ttslib.attention import watched
 from ttslib.dataset import Example
 
 
@@ -17,13 +18,9 @@ def heard(net, one: Example) -> tuple[Tensor, Tensor]:
         (net.embed_speech(speech[0]), speech[1]),
     ]
     packed = packing.pack(streams, flat=False)
-    own, net.gpt.config._attn_implementation = net.gpt.config._attn_implementation, "eager"
-    try:
-        out = net.gpt(inputs_embeds=packed.values, use_cache=False, output_attentions=True)
-    finally:
-        net.gpt.config._attn_implementation = own
+    states, attentions = watched(net.gpt, packed)
     text, codes = packed.places[1], packed.places[2][:-2]
-    logits = net.mel_head(net.final_norm(out.last_hidden_state[0, codes])).float()
+    logits = net.mel_head(net.final_norm(states[0, codes])).float()
     logits[:, min(net.special.start, net.special.stop) :] = -torch.inf
-    maps = torch.cat([a[0] for a in out.attentions])[:, codes][:, :, text].float()
+    maps = torch.cat([a[0] for a in attentions])[:, codes][:, :, text].float()
     return maps, logits.argmax(-1)

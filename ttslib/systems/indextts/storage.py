@@ -10,6 +10,7 @@ from ttslib import adapt, checkpoint, vocab
 from ttslib.params import Params
 from ttslib.sections import IndexTTS, Text
 from ttslib.snapshots import located
+from ttslib.systems import coded
 from ttslib.systems.indextts import files
 from ttslib.systems.indextts.files import CONFIG, TOKENIZER, WEIGHTS, Beside
 from ttslib.vocab.pieces import Pieces
@@ -30,10 +31,7 @@ def load(cls, source: str | Path):
     if not (folder / "system.json").is_file():
         return published(cls, str(source))
     if (folder / "model.safetensors").is_file():
-        weights, state = checkpoint.trained(folder)
-        weights = {k.removeprefix("net."): v for k, v in weights.items()}
-        system = cls.restore(state)
-        checkpoint.same_vocabulary(folder, system.vocabularies)
+        system, weights = coded.trained(cls, folder)
     else:
         state = checkpoint.read_json(folder / "system.json")
         weights, system = files.flat(folder / WEIGHTS), cls.restore(state)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ttslib import adapt, attempts, attention, audio, codecs, prompts, reading, voice_encoder
 from ttslib.dataset import BadClip, Example
 from ttslib.params import Params, ParamsError, validate
+from ttslib.systems import coded
 from ttslib.systems.t3 import alignment, storage, synthesis, voices
 from ttslib.systems.t3.net import PRESETS, Ids, Net, Shape
 from ttslib.systems.t3.punctuation import tidied
@@ -74,14 +75,9 @@ class System:
         """An untrained system of this one's shape that also has the tokens, speakers and languages of `rows`; it keeps
         the codec, because its codes are what this one knows."""
         tokenizer = reading.extended(self.tokenizer, p, [(r.text, r.lang) for r in rows])
-        if p.codec != self.p.codec:
-            print(f"adapt.base decides: codec={self.p.codec} (asked: {p.codec})", file=sys.stderr)
-        t3 = p.t3.model_copy(update={"preset": self.p.t3.preset})
-        text = p.text.model_copy(update={"units": reading.kind(tokenizer)})
-        p = p.model_copy(update={"codec": self.p.codec, "t3": t3, "text": text})
+        p = coded.decided(self, p, tokenizer)
         shape = self.net.shape.__class__(**vars(self.net.shape) | {"text_rows": len(tokenizer) + len(self.spare)})
-        speakers = [*self.speakers, *sorted({r.speaker for r in rows} - {*self.speakers})]
-        languages = [*self.languages, *sorted({r.lang for r in rows} - {*self.languages})]
+        speakers, languages = coded.grown(self.speakers, rows, "speaker"), coded.grown(self.languages, rows, "lang")
         made = System(p, shape, tokenizer, self.held, self.encoder, speakers, languages, self.chatterbox)
         made.references, made.pace = dict(self.references), dict(self.pace)
         return made
@@ -110,16 +106,11 @@ class System:
 
     @property
     def vocabularies(self) -> dict[str, tuple[str, ...]]:
-        text = (*self.tokenizer.symbols, *self.spare)
-        return {"text": text, "speaker": tuple(self.speakers), "language": tuple(self.languages)}
+        return coded.vocabularies(self)
 
     @property
     def tables(self) -> dict[str, adapt.Table]:
-        names = ("text", self.tokenizer.symbols, self.spare)
-        return {
-            "text": adapt.Table(self.net.text_emb, *names),
-            "text_head": adapt.Table(self.net.text_head, *names, head=True),
-        }
+        return coded.tables(self, self.net.text_emb, self.net.text_head)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         return {"t3": [q for q in self.net.parameters() if q.requires_grad]}
@@ -152,13 +143,7 @@ class System:
             raise BadClip(str(error)) from None
         kept = self.kept is not None and row in self.kept
         codes = self.kept[row] if kept else self.codec.encode(audio.resampled(wav, self.rate, self.codec.rate))
-        shape = self.net.shape
-        for what, count, most in (
-            ("text tokens", len(text), shape.text_positions),
-            ("codes", len(codes) + 2, shape.speech_positions),
-        ):
-            if count > most:
-                raise BadClip(f"{count} {what}, this network has positions for {most}; cut the clip into sentences")
+        coded.fitting(text, codes, self.net.shape.text_positions, self.net.shape.speech_positions)
         vector = self.encoder.embed(audio.resampled(wav, self.rate, VOICE_RATE))
         return {
             "text": text,
@@ -187,7 +172,7 @@ class System:
 
     def welcome(self, rows: Sequence) -> None:
         """Take in speakers that it does not know: a voice is a prompt, which needs no row of a table."""
-        self.speakers += sorted({row.speaker for row in rows} - {*self.speakers})
+        self.speakers = coded.grown(self.speakers, rows, "speaker")
 
     def losses(self, batch: Example) -> Iterator[dict[str, Tensor]]:
         """`speech` and `text` (weighted) cross-entropies; outside training also `text_ce`, `top1` and `end`, plain."""
@@ -224,14 +209,9 @@ class System:
 
         Raises `ParamsError` when it is neither, or where none was trained and the base came without one.
         """
-        if voice is None and not self.references:
-            raise ParamsError("voice: this base has none of its own; give a recording's path")
-        if voice in self.references or voice is None:
-            return self.references[reading.known(voice, list(self.references), "speaker")]
-        if not Path(voice).is_file():
-            told = ", ".join(self.references)
-            raise ParamsError(f"voice {voice!r} is neither a speaker of the training ({told}) nor a recording's path")
-        wav = torch.from_numpy(audio.load(voice, self.rate)[0])
+        wav = coded.recorded(voice, self.references, self.rate)
+        if isinstance(wav, str):
+            return self.references[wav]
         heard = audio.resampled(wav, self.rate, self.codec.rate)
         codes = self.codec.encode(heard)[: self.p.t3.prompt]
         vector = self.encoder.embed(audio.resampled(wav, self.rate, VOICE_RATE))

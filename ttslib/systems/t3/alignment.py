@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ttslib import packing
+from ttslib.attention import watched
 from ttslib.dataset import Example
 
 
@@ -15,13 +16,9 @@ def heard(net, one: Example) -> tuple[Tensor, Tensor]:
         *net.condition(one), (net.embed_text(one["text"]), one["text_len"]), (net.embed_speech(speech), speech_len)
     ]  # fmt: skip
     packed = packing.pack(streams, flat=False)
-    own, net.tfmr.config._attn_implementation = net.tfmr.config._attn_implementation, "eager"
-    try:
-        out = net.tfmr(inputs_embeds=packed.values, use_cache=False, output_attentions=True)
-    finally:
-        net.tfmr.config._attn_implementation = own
+    states, attentions = watched(net.tfmr, packed)
     text, codes = packed.places[3], packed.places[4][:-2]
-    logits = net.speech_head(out.last_hidden_state[0, codes]).float()
+    logits = net.speech_head(states[0, codes]).float()
     logits[:, net.special.start :] = -torch.inf
-    maps = torch.cat([a[0] for a in out.attentions])[:, codes][:, :, text].float()
+    maps = torch.cat([a[0] for a in attentions])[:, codes][:, :, text].float()
     return maps, logits.argmax(-1)

@@ -21,6 +21,7 @@ from ttslib import adapt, checkpoint, vocab, voice_encoder
 from ttslib.params import Params
 from ttslib.sections import T3, Text
 from ttslib.snapshots import located
+from ttslib.systems import coded
 from ttslib.systems.t3 import recycling, voices
 from ttslib.systems.t3.net import shape_of
 from ttslib.vocab.tokenizer import Tokenizer, VocabError
@@ -47,10 +48,7 @@ def load(cls, source: str | Path):
     if not (folder / "system.json").is_file():
         return published(cls, str(source))
     if (folder / "model.safetensors").is_file():
-        weights, state = checkpoint.trained(folder)
-        weights = {k.removeprefix("net."): v for k, v in weights.items()}
-        system = cls.restore(state)
-        checkpoint.same_vocabulary(folder, system.vocabularies)
+        system, weights = coded.trained(cls, folder)
     else:
         state = checkpoint.read_json(folder / "system.json")
         weights, system = flat(folder / chosen(folder, WEIGHTS)), cls.restore(state)

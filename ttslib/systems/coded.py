@@ -1,0 +1,66 @@
+"""What systems that learn the codes of a codec do alike, as functions of such a system."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ttslib import adapt, audio, checkpoint, reading
+from ttslib.dataset import BadClip
+from ttslib.params import Params, ParamsError
+
+
+def decided(base, p: Params, tokenizer) -> Params:
+    """The params of a system grown from `base`: the codec, the size and what is read are the base's."""
+    if p.codec != base.p.codec:
+        print(f"adapt.base decides: codec={base.p.codec} (asked: {p.codec})", file=sys.stderr)
+    own = getattr(p, p.system).model_copy(update={"preset": getattr(base.p, p.system).preset})
+    text = p.text.model_copy(update={"units": reading.kind(tokenizer)})
+    return p.model_copy(update={"codec": base.p.codec, p.system: own, "text": text})
+
+
+def grown(known: Sequence[str], rows: Sequence, of: str) -> list[str]:
+    """Names (`of`: speaker or lang) with those of the rows behind them."""
+    return [*known, *sorted({getattr(row, of) for row in rows} - {*known})]
+
+
+def vocabularies(system) -> dict[str, tuple[str, ...]]:
+    text = (*system.tokenizer.symbols, *system.spare)
+    return {"text": text, "speaker": tuple(system.speakers), "language": tuple(system.languages)}
+
+
+def tables(system, embedding: nn.Module, head: nn.Module) -> dict[str, adapt.Table]:
+    names = ("text", system.tokenizer.symbols, system.spare)
+    return {"text": adapt.Table(embedding, *names), "text_head": adapt.Table(head, *names, head=True)}
+
+
+def fitting(text: Tensor, codes: Tensor, text_positions: int, code_positions: int) -> None:
+    """Raise `BadClip` for more ids than there are positions: cut short, a clip would teach to stop in the middle."""
+    for what, count, most in (("text tokens", len(text), text_positions), ("codes", len(codes) + 2, code_positions)):
+        if count > most:
+            raise BadClip(f"{count} {what}, this network has positions for {most}; cut the clip into sentences")
+
+
+def recorded(voice: str | None, references: dict, rate: int) -> Tensor | str:
+    """Which voice is asked for: the name of a reference (default: the first), or the samples at `rate` of a recording.
+
+    Raises `ParamsError` when it is neither, or where there is no reference and none is asked for.
+    """
+    if voice is None and not references:
+        raise ParamsError("voice: this base has none of its own; give a recording's path")
+    if voice is None or voice in references:
+        return reading.known(voice, list(references), "speaker")
+    if not Path(voice).is_file():
+        told = ", ".join(references)
+        raise ParamsError(f"voice {voice!r} is neither a speaker of the training ({told}) nor a recording's path")
+    return torch.from_numpy(audio.load(voice, rate)[0])
+
+
+def trained(cls, folder: Path):
+    """The system of a run's checkpoint, its weights not yet loaded, and the weights. Raises `CheckpointError`."""
+    weights, state = checkpoint.trained(folder)
+    system = cls.restore(state)
+    checkpoint.same_vocabulary(folder, system.vocabularies)
+    return system, {name.removeprefix("net."): value for name, value in weights.items()}
