@@ -7,6 +7,7 @@
     check    params/am.yaml                    is the pipeline whole? a table, and outputs/am/acoustic/check.json
     train    params/am.yaml minutes=10 run=a   -> outputs/am/acoustic/a/
     speak    outputs/am/acoustic/a --text "..." --out hello.wav    (or --file sentences.txt --out folder/)
+    generate outputs/am/acoustic/a --out folder/    speak a test set, to be resumed: the held-out clips, or --file table.csv
     evaluate outputs/am/acoustic/a             -> scorecard.json
     export   outputs/am/acoustic/a --out folder/
     validate params/am.yaml                    print the resolved params
@@ -36,13 +37,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def expected() -> tuple[type[Exception], ...]:
     """Errors that are about the user's input and speak for themselves; anything else is a bug and keeps its traceback."""
-    from ttslib import adapt, audio, checkpoint, codecs, dataset, espeak, manifest, runs, train, units
+    from ttslib import adapt, audio, checkpoint, codecs, dataset, espeak, generation, manifest, runs, train, units
     from ttslib.corpora.clip import CorpusError
 
     return (
         params.ParamsError, CorpusError, manifest.ManifestError, dataset.DatasetError, checkpoint.CheckpointError,
         runs.RunError, train.TrainError, adapt.AdaptError, units.UnitsError, audio.AudioError, espeak.EspeakError,
-        codecs.CodecError, FileNotFoundError,
+        codecs.CodecError, generation.GenerationError, FileNotFoundError,
     )  # fmt: skip
 
 
@@ -70,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--document", action="store_true", help="print the text of params/default.yaml instead")
     for name, verb, text in (
         ("speak", speak, "speak texts with a trained run"),
+        ("generate", generate, "speak a test set with a trained run, and count how it went"),
         ("evaluate", evaluate, "score a trained run on its held-out clips"),
         ("export", export, "write a trained run for its own runtime"),
     ):
@@ -86,7 +88,20 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--lang", help="language (default: the first)")
             sub.add_argument("--seed", type=int, default=0)
             sub.add_argument("--speaking-rate", type=float, default=1.0, help="2 is twice as fast")
+        if name == "generate":
+            sub.add_argument("--file", type=Path, help="one text a line, or a table with columns id, text, lang, voice")
+            sub.add_argument("--voice", help="speaker (default: a held-out clip's own; of a file's texts, the first)")
+            sub.add_argument("--lang", help="language, of a file's texts that name none; of held-out clips, only these")
+            sub.add_argument("--seed", type=int, default=0)
+            sub.add_argument("--limit", type=count, help="no more than so many of them")
+            sub.add_argument("--again", action="store_true", help="speak also what is in --out already")
     return top
+
+
+def count(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError(text)
+    return int(text)
 
 
 def resolved(options) -> params.Params:
@@ -187,6 +202,17 @@ def speak(options) -> None:
     texts = [line for line in options.file.read_text(encoding="utf-8").splitlines() if line.strip()]
     for file in pipeline.speak(system, texts, options.out, **choices):
         print(file)
+
+
+def generate(options) -> int:
+    from ttslib import generation, pipeline
+
+    source = generation.sentences if options.file else generation.held_out
+    items = source(options.file or options.run, options.lang, options.voice)[: options.limit]
+    system = pipeline.load(pipeline.checkpoint_of(options.run))
+    totals = generation.generate(system, items, options.out, not options.again, options.seed)["totals"]
+    print(json.dumps(totals))
+    return int(totals["succeeded"] < totals["items"])
 
 
 def evaluate(options) -> None:

@@ -341,6 +341,57 @@ class IndexTTS(Section):
     """attempts, each with another seed, at a sentence that runs away or repeats itself; the best is kept"""
 
 
+class Pocket(Section):
+    preset: Literal["unit", "tiny", "small", "6l", "24l"] = "tiny"
+    """size of a new network: unit (tests), tiny (1 M parameters without its table), small (7 M), 6l and 24l (the published
+    85 M and 312 M); a loaded one keeps its own"""
+    draws: Count = 4
+    """draws of noise and times that each frame's state is used for in a step"""
+    diagonal: Annotated[float, Field(gt=0, le=1)] = 0.75
+    """weight of flow matching; the rest is that of self-distillation (0..1)"""
+    distill_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """share of the steps that compute self-distillation, its weight raised in turn (0..1)"""
+    stop_gradient: Literal["minimal", "classic"] = "minimal"
+    """the target of self-distillation: moves with its input (minimal), or a constant (classic)"""
+    time_mean: float = 0.4
+    """mean of the logit of the times drawn"""
+    time_std: Positive = 1.0
+    """standard deviation of the logit of the times drawn"""
+    eos_weight: Annotated[float, Field(ge=0)] = 0.1
+    """weight of the cross-entropy of the end of speech"""
+    drop_voice: Share = 0.2
+    """share of the samples whose voice is withheld in training, so that guidance has something to compare with (0..1)"""
+    drop_text: Share = 0.2
+    """share of the samples whose text is withheld in training (0..1)"""
+    prompt: Count = 62
+    """longest prompt, taken from another utterance of the speaker (frames; 62 are 5 s at 12.5 Hz)"""
+    packing: bool = True
+    """all samples of a micro-batch in one row, each attending to itself alone, without any padding; false = a row each"""
+    tokens: Literal["merge", "refit"] = "merge"
+    """a new language's tokenizer: grown from the base's, whose rows stay, or one of its own, whose rows all start anew"""
+    temperature: Positive = 0.3
+    """variance of the noise that speech starts from"""
+    noise_clamp: Positive | None = None
+    """noise beyond this is drawn again; null = none is"""
+    steps: Count = 1
+    """steps from noise to a latent in synthesis"""
+    eos_threshold: float = -1.0
+    """speech ends where the logit of its end is above this (released models: -4, small ones -1)"""
+    frames_after_end: Annotated[int, Field(ge=0)] | None = 0
+    """frames spoken beyond the end, which is where training ended a clip; null = as Pocket's runtime guesses (3 or 5)"""
+    guidance: Annotated[float, Field(ge=1)] = 1.0
+    """how far states are moved away from those without voice and text; 1 = not at all, half the cost (24 layers: 2)"""
+    most_tokens: Count = 50
+    """longer texts are spoken in pieces of so many tokens, cut at their punctuation"""
+    teacher: str | None = None
+    """depth distillation: the model whose states this one learns, a run or published checkpoint; it starts from the teacher's
+    `layers`, and its heads are the teacher's"""
+    layers: list[int] = [0, 1, 2, 21, 22, 23]
+    """the teacher's layers that a student starts from"""
+    teacher_guidance: Annotated[float, Field(ge=1)] = 2.0
+    """guidance of the teacher's states, learnt along"""
+
+
 class Train(Section):
     steps: Count = 2000
     """optimizer steps when `minutes` is null"""
@@ -389,7 +440,7 @@ class Params(Section):
     """language: the name of a file in params/, used for its normaliser, its voice and its outputs (ISO 639 code)"""
     languages: list[str] = []
     """languages read from the corpus when there is more than one (ISO 639 codes); empty = only `lang`"""
-    system: Literal["acoustic", "vits", "t3", "indextts"] = "acoustic"
+    system: Literal["acoustic", "vits", "t3", "indextts", "pocket"] = "acoustic"
     """which text-to-speech system is trained"""
     codec: str | None = None
     """what turns speech into codes, for systems that learn codes: mel-6561, mel-8192, mel-vae (trained on the corpus),
@@ -436,6 +487,8 @@ class Params(Section):
     """the T3 system's network, loss and sampling"""
     indextts: IndexTTS = IndexTTS()
     """the IndexTTS2 system's network, loss and sampling"""
+    pocket: Pocket = Pocket()
+    """the Pocket TTS system's network, loss and sampling"""
     train: Train = Train()
     """optimisation"""
     synthesis: Synthesis = Synthesis()

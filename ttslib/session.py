@@ -48,24 +48,26 @@ def cores() -> int:
 
 def adamw(
     params: Iterable[nn.Parameter], p: Params, device: torch.device, new: Iterable[nn.Parameter] = (),
-    factors: Mapping[nn.Parameter, float] | None = None,
+    factors: Mapping[nn.Parameter, float] | None = None, undecayed: Iterable[nn.Parameter] = (),
 ) -> torch.optim.AdamW:  # fmt: skip
-    """AdamW that decays matrices only: biases, norms, other vectors and the `new` rows of tables are left alone.
+    """AdamW that decays matrices only: biases, norms, other vectors, the `new` rows of tables and the matrices that are
+    `undecayed` are left alone.
 
     A group's rate is `factor` times the schedule's (`factors` where they are not 1), and zero before step `begins`: new
     rows run ahead of the rest.
     """
     ids, begins = {id(q) for q in new}, p.adapt.rows_first if p.adapt.base else 0
-    of = {id(q): factor for q, factor in (factors or {}).items()}
+    of, spared = {id(q): factor for q, factor in (factors or {}).items()}, {id(q) for q in undecayed}
     rows = [q for q in params if id(q) in ids]
     rest = [q for q in params if id(q) not in ids]
     groups = []
     for factor in sorted({of.get(id(q), 1.0) for q in rest}):
         alike = [q for q in rest if of.get(id(q), 1.0) == factor]
-        matrices, vectors = [q for q in alike if q.ndim > 1], [q for q in alike if q.ndim <= 1]
+        matrices = [q for q in alike if q.ndim > 1 and id(q) not in spared]
+        others = [q for q in alike if q.ndim <= 1 or id(q) in spared]
         common = {"factor": factor, "begins": begins}
         groups.append({"params": matrices, "weight_decay": p.train.weight_decay, **common})
-        groups.append({"params": vectors, "weight_decay": 0.0, **common})
+        groups.append({"params": others, "weight_decay": 0.0, **common})
     groups.append({"params": rows, "weight_decay": 0.0, "factor": p.adapt.rows_lr, "begins": 0})
     groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(groups, lr=p.train.lr, betas=p.train.betas, fused=device.type in ("cpu", "cuda"))

@@ -57,8 +57,8 @@ def fit(
         net.to(engine.device).train()
     raw, parts = dict(system.nets), system.parts()
     new = [q for net in raw.values() for q in adapt.new_rows(net)]
-    factors = system.factors()
-    optimizers = {name: session.adamw(params, p, engine.device, new, factors) for name, params in parts.items()}
+    groups = (new, system.factors(), list(getattr(system, "undecayed", list)()))
+    optimizers = {name: session.adamw(params, p, engine.device, *groups) for name, params in parts.items()}
     ema, now = Ema(raw, p.train.ema), session.Progress()
     files = session.Files(run, system, optimizers, ema, engine, p, train, guard)
     torch.manual_seed(p.seed + engine.process_index)

@@ -42,6 +42,8 @@ def extend(base, p: Params, rows: Sequence):
         raise AdaptError(f"adapt.like: there is no new row for {', '.join(map(repr, idle))}")
     made = {vocabulary: recipes(m, p.adapt.init, p.adapt.like) for vocabulary, m in maps.items()}
     for name, table in grown.tables.items():
+        if table.vocabulary in getattr(grown, "reset", ()):
+            continue  # its rows start as in a new network
         old, m = base.tables.get(name), maps[table.vocabulary]
         fill = None
         if old is not None:
@@ -65,6 +67,9 @@ def row_maps(base, grown) -> dict[str, RowMap]:
     old, new, maps = base.tokenizer.roles, grown.tokenizer.roles, {}
     roles = {new[role]: old[role] for role in new if role in old and new[role] != old[role]}
     for name, table in grown.tables.items():
+        if table.vocabulary in getattr(grown, "reset", ()):  # another vocabulary: equal names are not the same tokens
+            maps[table.vocabulary] = RowMap.between((), table.names)
+            continue
         names = base.tables[name].names if name in base.tables else base.vocabularies[table.vocabulary]
         made = RowMap.between(names, table.names, roles if table.vocabulary == "text" else {})
         if maps.setdefault(table.vocabulary, made) != made:

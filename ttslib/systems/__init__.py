@@ -22,12 +22,14 @@ A system that learns codes has besides: `codec`, and `kept`, the codes computed 
 replay; `decoded(one, codes)`, their sound; and `tally`, how its attempts at speaking ended. It may have `mute`, why they
 cannot be made sound here ("" where they can), and `listen_on(device)`, where `encode` computes.
 
+Any may have `undecayed()`, parameters that weight decay is to leave alone: a table whose rows a corpus may not all use.
+
 tests/test_conformance.py holds every system to this.
 """
 
 import importlib
 
-SYSTEMS = {name: f"ttslib.systems.{name}" for name in ("acoustic", "vits", "t3", "indextts")}
+SYSTEMS = {name: f"ttslib.systems.{name}" for name in ("acoustic", "vits", "t3", "indextts", "pocket")}
 
 
 def system_class(name: str):
