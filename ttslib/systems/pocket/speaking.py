@@ -41,14 +41,11 @@ def frames(
     states = [voice.copied()]
     if s.guidance > 1:
         states.append(listened(lm, lm.speaker_proj_weight.new_zeros(0, lm.shape.voice)))
+    lm.transformer.read(lm.conditioner(text[None]), states[0])
     last, ended = lm.bos_emb, None
-    given = lm.conditioner(text[None])
     for count in range(most):
         step = lm.input_linear(last[None, None])
-        reads = [step] * len(states)
-        if count == 0:
-            reads[0] = torch.cat([given, step], 1)
-        z = [lm.read(x, state) for x, state in zip(reads, states, strict=True)]
+        z = [lm.read(step, state) for state in states]
         guided = z[0] if len(z) == 1 else z[1] + s.guidance * (z[0] - z[1])
         if ended is None and count >= LEAST and lm.out_eos(guided).item() > s.eos_threshold:
             ended = count

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ttslib import adapt, checkpoint, vocab
+from ttslib.codecs.pocket import OFFICIAL
 from ttslib.params import Params
 from ttslib.sections import Pocket, Text
 from ttslib.systems import coded
@@ -53,8 +54,8 @@ def published(cls, source: str):
     tokenizer = vocab.read(f"pocket={files.tokenizer}")
     if len(tokenizer) != shape.text_rows - 1:
         raise VocabError(f"{files.tokenizer}: {len(tokenizer)} names, {files.config} has n_bins={shape.text_rows - 1}")
-    where = source if "/" in source and not Path(source).exists() else str(files.config.parent.resolve())
-    where = f"pocket=kyutai/pocket-tts#{source}" if files.config.stem == source else f"pocket={where}"
+    shipped = files.config.stem == source or source.startswith(f"{OFFICIAL}#")  # by the name of a config in the package
+    where = f"pocket={OFFICIAL}#{files.config.stem}" if shipped else f"pocket={files.config.parent.resolve()}"
     pocket = Pocket(preset="24l" if shape.layers > 8 else "6l", eos_threshold=config.get("default_eos_threshold", -4.0),
                     temperature=config.get("default_temperature", 0.3), frames_after_end=None)  # fmt: skip
     p = Params(lang="en", system="pocket", codec=where, text=Text(units="tokenizer"), pocket=pocket)

@@ -17,7 +17,7 @@ from ttslib.units import UnitsError
 # sentence as one at which the package cuts and after which it appends nothing (. ? !), a weaker one as one at which it cuts
 # an over-long sentence (, ; :). The Ethiopic wordspace is a space; two of them are a full stop, which a map of single
 # characters cannot say: the Amharic normaliser does. Marks inside numbers (٫ ٬) are a normaliser's as well.
-_ARABIC = {"،": ",", "؛": ";", "؟": "?", "۔": ".", "⸮": "?", "⁏": ";", "⹁": ","}  # the last three turned about by hand
+_ARABIC = {"،": ",", "؛": ";", "؟": "?", "۔": ".", "⸮": "?", "⁏": ";", "⹁": ","}  # ⸮ ⁏ ⹁ are typed for ؟ ؛ ،
 _DANDA = {"।": ".", "॥": "."}
 _WIDE = {
     "。": ".", "．": ".", "｡": ".", "！": "!", "？": "?", "，": ",", "、": ",", "､": ",", "；": ";", "：": ":",
@@ -124,14 +124,12 @@ def chunks(text: str, flags: Flags, encode: Callable[[str], Sequence[int]], most
     for sentence in _cut(prepared(text, flags).strip(), ENDS):
         clauses = [sentence] if length(sentence) <= most else _cut(sentence, PAUSES)
         parts += [part for clause in clauses for part in _evenly(clause, length, most)]
-    packed, room = [], 0
-    for part in parts:
-        count = length(part)
-        if count > room or not packed:
-            packed.append("")
-            room = most
-        packed[-1] += part
-        room -= count
+    packed = parts[:1]
+    for part in parts[1:]:
+        if length(packed[-1] + part) <= most:
+            packed[-1] += part
+        else:
+            packed.append(part)
     return [piece.strip() for piece in packed]
 
 
