@@ -109,7 +109,9 @@ def test_files_that_do_not_belong_together_are_refused(folder, tmp_path):
 
 def grown(folder, pieces, spoken, tmp_path, **more):
     base = System.load(folder)
-    made = vocab.merge(pieces, [t[:-1] for t in AMHARIC], "am", extension.base_lines(pieces)[:20], "en", size=20).tokenizer
+    made = vocab.merge(
+        pieces, [t[:-1] for t in AMHARIC], "am", extension.base_lines(pieces)[:20], "en", size=20
+    ).tokenizer
     made.save(tmp_path / "merged")
     settings = {"text.units": "tokenizer", "text.tokenizer": str(tmp_path / "merged")} | more
     p = params.load("qaa", settings, system="pocket", device="cpu", threads=1)
@@ -229,7 +231,9 @@ def test_zeroed_encoders_are_refused_with_what_to_do(folder, tmp_path):
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     weights = load_file(folder / "model.safetensors")
-    save_file({k: v * 0 if k.startswith("mimi.encoder") else v for k, v in weights.items()}, tmp_path / "model.safetensors")
+    save_file(
+        {k: v * 0 if k.startswith("mimi.encoder") else v for k, v in weights.items()}, tmp_path / "model.safetensors"
+    )
     system = System.load(tmp_path)
     with pytest.raises(codecs.CodecError, match="all zeros, so nothing can be encoded; these are the open weights"):
         system.codec.encode(torch.zeros(24000))

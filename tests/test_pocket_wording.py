@@ -2,7 +2,6 @@
 
 import itertools
 import re
-from types import SimpleNamespace
 
 import pytest
 import sentencepiece
@@ -222,11 +221,3 @@ def test_an_over_long_sentence_is_not_cut_inside_its_numbers():
 def test_frames_are_counted_as_the_package_counts_them():
     assert [frames_after_end(given) for given in ("a", "a b c d", "a b c d e")] == [5, 5, 3]
     assert [most_frames(tokens, 12.5) for tokens in (0, 1, 3, 50)] == [25, 30, 38, 234]
-
-
-@needs("pocket_tts")
-def test_the_waiting_time_is_that_of_the_package():
-    official = published.imported("pocket_tts.models.tts_model", pocket.INSTALL).TTSModel
-    model = type("Rated", (official,), {"config": None})
-    model.config = SimpleNamespace(mimi=SimpleNamespace(frame_rate=12.5))
-    assert all(most_frames(tokens, 12.5) == model._estimate_max_gen_len(model, tokens) for tokens in range(200))

@@ -229,7 +229,7 @@ def sentences(path: str | Path, lang: str | None = None, voice: str | None = Non
         if cells["text"] is None and "text" in columns:
             wrong.append("no text")
         faults += [f"{row[0]}: {fault}" for fault in wrong]
-        if not wrong:
+        if not wrong and cells["text"] is not None:
             chosen = {"id": f"{number:04d}", "lang": lang, "voice": voice}
             items.append((row[0], Item(**chosen | {name: value for name, value in cells.items() if value is not None})))
     refuse(faults + id_faults((where, item.id) for where, item in items), path)

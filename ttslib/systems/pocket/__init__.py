@@ -20,7 +20,7 @@ from ttslib import adapt, attention, audio, checkpoint, codecs, prompts, reading
 from ttslib.dataset import BadClip, Example
 from ttslib.params import Params, ParamsError, validate
 from ttslib.systems import coded
-from ttslib.systems.pocket import alignment, storage, synthesis, voices, wording
+from ttslib.systems.pocket import alignment, distilling, storage, synthesis, voices, wording
 from ttslib.systems.pocket.configs import Shape
 from ttslib.systems.pocket.net import PRESETS, Net
 from ttslib.units import Units, UnitsError
@@ -54,7 +54,10 @@ class System:
 
     @classmethod
     def fresh(cls, p: Params, rows: Sequence) -> "System":
-        """A new system for the training rows: their units, speakers and languages; weights from `p.seed`."""
+        """A new system for the training rows: their units, speakers and languages; weights from `p.seed`, or with
+        `pocket.teacher` a student of it."""
+        if p.pocket.teacher is not None:
+            return distilling.student(cls, p, rows)
         lines, codec = [(r.text, r.lang) for r in rows], codecs.of(p)
         tokenizer = reading.fitted(p, lines)
         if codec.vocab is not None:
@@ -155,7 +158,7 @@ class System:
         self.references |= self.pool.references(self.speakers, self.p.pocket.prompt)
         paces = sorted(e["latents"].shape[-1] / len(e["text"]) for e in examples)
         self.pace = {"median": paces[len(paces) // 2], "most": paces[-1]}
-        if self.adaptation is None:
+        if self.adaptation is None and not self.net.teacher:
             count = sum(e["latents"].shape[-1] for e in examples)
             mean = sum(e["latents"].double().sum(-1) for e in examples) / count
             var = sum((e["latents"].double() - mean[:, None]).square().sum(-1) for e in examples) / count
@@ -191,6 +194,8 @@ class System:
 
     def verdict(self, terms: dict[str, float]) -> float:
         """`best` is chosen by the plain terms: under its learned weight a loss is no measure of progress."""
+        if "states" in terms:
+            return terms["states"]
         s = self.p.pocket
         jumps = terms.get("distillation_raw", 0.0)
         return s.diagonal * terms["diagonal_raw"] + (1 - s.diagonal) * jumps + s.eos_weight * terms["eos_raw"]
@@ -217,7 +222,7 @@ class System:
         return voices.Reference(latents[: self.p.pocket.prompt])
 
     def frames(self, text: str, voice: str | None = None, seed: int = 0, lang: str | None = None) -> Iterator[Tensor]:
-        """Raw latents `(latent,)` of a raw text as they come, the same for the same seed; set the network to `eval()` first."""
+        """Raw latents `(latent,)` of a raw text as they come, the same for the same seed; set the network to `eval()`."""
         lang = reading.known(lang, self.languages, "language")
         return synthesis.stream(self, text, self.reference(voice), lang, seed)
 

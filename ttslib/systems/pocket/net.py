@@ -65,8 +65,8 @@ class FlowLM(nn.Module):
         return (latents - self.emb_mean) / self.emb_std
 
     def prefix(self, voice: Tensor, text: Tensor) -> list[Tensor]:
-        """What stands before speech, of a batch, embedded: the mark before the voice where there is one `(batch, 1, dim)`, raw
-        latents of a voice `(batch, frames, latent)`, text ids `(batch, length)`."""
+        """What stands before speech, of a batch, embedded: the mark before the voice, where there is one, raw latents of a
+        voice `(batch, frames, latent)`, text ids `(batch, length)`."""
         marks = [self.bos_before_voice.expand(len(voice), -1, -1)] if self.shape.voice_bos else []
         return [*marks, F.linear(voice, self.speaker_proj_weight), self.conditioner(text)]
 
@@ -90,19 +90,34 @@ class Net(nn.Module):
         self.precision = nn.Parameter(torch.zeros(()), requires_grad=shape.flow == "lsd")
         self.register_buffer("turns", torch.zeros((), dtype=torch.long))
         self.taken = torch.Generator(), -1  # the draws of `distills`, and how many were taken
+        self.teacher: list[FlowLM] = []  # in a list: it is no part of this network, nor of its checkpoints
 
     @property
     def device(self) -> torch.device:
         return self.precision.device
 
-    def states(self, batch: dict[str, Tensor], keep: Sequence[Tensor] | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def taught(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Depth distillation: squared error between this network's states and the teacher's, guided, mean over numbers and
+        positions, the one behind the last frame among them (`distill_mse` of the published trainer)."""
+        teacher, guidance = self.teacher[0].to(self.device), self.settings.teacher_guidance
+        with torch.no_grad():
+            target = self.states(batch, lm=teacher)[0]
+            if guidance != 1:
+                nothing = torch.zeros(len(batch["text"]), dtype=torch.bool, device=self.device)
+                bare = self.states(batch, (nothing, nothing), teacher)[0]
+                target = bare + guidance * (target - bare)
+        return {"states": F.mse_loss(self.states(batch)[0].float(), target.float())}
+
+    def states(
+        self, batch: dict[str, Tensor], keep: Sequence[Tensor] | None = None, lm: FlowLM | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """States `(positions, z)` from which the frames are foretold, sample after sample, a position more than there are
         frames in each; the normalised frames `(frames, latent)`; and which positions foretell one `(positions,)`.
 
         `batch` has `text` (batch, ids), `latents` (batch, latent, frames), `prompt` (batch, frames, latent), each with its
-        `_len`. `keep` are two masks `(batch,)`: whose voice and whose text are given.
+        `_len`. `keep` are two masks `(batch,)`: whose voice and whose text are given. `lm`: another network than this one's.
         """
-        lm, count = self.flow_lm, batch["latents_len"]
+        lm, count = lm or self.flow_lm, batch["latents_len"]
         frames = lm.normalised(batch["latents"].transpose(1, 2))
         speech = lm.input_linear(torch.cat([lm.bos_emb.expand(len(frames), 1, -1), frames], 1))
         *marks, voice, text = lm.prefix(batch["prompt"], batch["text"])
@@ -128,6 +143,8 @@ class Net(nn.Module):
         dropped = (s.drop_voice, s.drop_text) if self.training else (0.0, 0.0)
         # Drawn in any case, as in the published trainer: the same seed then draws the same noise below.
         keep = [(torch.rand(count) < 1 - share).to(self.device) for share in dropped]
+        if self.teacher:
+            return self.taught(batch)
         z, x, followed = self.states(batch, keep)
         logits = self.flow_lm.out_eos(z)[:, 0]
         end = objective.ends(logits, ~followed)

@@ -40,8 +40,8 @@ def load(cls, source: str | Path):
         system, weights = coded.trained(cls, folder)
     else:
         system = cls.restore(checkpoint.read_json(folder / "system.json"))
-        weights = flow_lm(folder / WEIGHTS)
-    adapt.load_plain("net", system.net, system.net.state_dict() | weights, system.adaptation)
+        weights = system.net.state_dict() | flow_lm(folder / WEIGHTS)
+    adapt.load_plain("net", system.net, weights, system.adaptation)
     system.net.eval()
     return system
 
