@@ -105,6 +105,10 @@ def test_a_killed_batch_goes_on_where_it_was(voice, tmp_path, monkeypatch):
     assert generate(voice, ITEMS, tmp_path) == resumed and len(voice.asked) == 1
     generate(voice, ITEMS, tmp_path, resume=False)
     assert len(voice.asked) == 4 and len(lines(tmp_path)) == 3
+    monkeypatch.setattr(voice, "synthesize", dies)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        generate(voice, ITEMS, tmp_path, seed=1)
+    assert not (tmp_path / "results.json").exists(), "that of another batch"
 
 
 def test_a_half_written_line_is_spoken_again(voice, tmp_path):
