@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
@@ -33,6 +34,14 @@ CHEAPER = {"vits": {"vits.discriminator": False}}
 NAMES = [
     "manifest", "text", "transcripts", "codes", "forward", "backward", "learning", "resume", "synthesis", "export"
 ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def spoken(spoken, tmp_path_factory):
+    """The toy corpus in a folder of its own: features and codes are written into it."""
+    folder = tmp_path_factory.mktemp("checks") / spoken.folder.name
+    shutil.copytree(spoken.folder, folder)
+    return manifest.read(folder)
 
 
 @pytest.fixture(scope="module")
