@@ -82,6 +82,13 @@ checks.run(p)
 #   ends, text cross-entropy without its weight. On a small corpus `speech` soon rises in validation while the voice still
 #   gains: hear it.
 #
+# For `system=pocket`, which learns latents:
+#
+# * **flow**, **distillation** – squared errors of the head's velocity and of its one-step jumps, under a learned weight: they
+#   fall below zero and are no measure of progress. **eos** – whether speech is over.
+# * **diagonal_raw**, **distillation_raw**, in validation – the same without the weight, summed over the 32 numbers of a
+#   frame; not knowing anything it is 64. **end** – probability of the end where speech ends.
+#
 # Before the first step one evaluation, one save and one load are tried, so that what would break later breaks now. The
 # picture below is one display, redrawn while training.
 
@@ -99,7 +106,7 @@ show.curves(done.run.rows())
 # ## Does it know which sound belongs to which letter?
 #
 # A held-out clip: the white line climbs through the letters (vertical) as time passes (horizontal). A healthy line rises
-# steadily; long flat stretches or jumps mean the alignment has not formed. For `t3` and `indextts` it is read off the
+# steadily; long flat stretches or jumps mean the alignment has not formed. For `t3`, `indextts` and `pocket` it is read off the
 # attention; a network that knows its few clips by heart hardly looks at the text, and then the line is flat for long.
 
 # %%

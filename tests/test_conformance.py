@@ -102,8 +102,8 @@ def test_losses_are_one_dict_of_finite_scalars_a_part(system, batch):
 
 
 def test_each_parts_backward_reaches_every_parameter_it_steps(system, batch):
-    """From the third step on: a last layer that correctly starts at zero (VITS's couplings) hides what lies before it, and so
-    do gates that start at zero behind one (Pocket's head)."""
+    """From the third step on: a last layer that correctly starts at zero (VITS's couplings) hides what lies before it, and
+    so do gates that start at zero behind one (Pocket's head)."""
     optimizers = {part: torch.optim.AdamW(parameters, lr=1e-3) for part, parameters in system.parts().items()}
     for step in range(3):
         for (part, parameters), terms in zip(system.parts().items(), system.losses(batch), strict=True):

@@ -384,8 +384,8 @@ class Pocket(Section):
     most_tokens: Count = 50
     """longer texts are spoken in pieces of so many tokens, cut at their punctuation"""
     teacher: str | None = None
-    """depth distillation: the model whose states this one learns, a run or published checkpoint; it starts from the teacher's
-    `layers`, and its heads are the teacher's"""
+    """depth distillation: the model whose states this one learns, a run or published checkpoint; it starts from the
+    teacher's `layers`, and its heads are the teacher's"""
     layers: list[int] = [0, 1, 2, 21, 22, 23]
     """the teacher's layers that a student starts from"""
     teacher_guidance: Annotated[float, Field(ge=1)] = 2.0

@@ -162,8 +162,8 @@ class Net(nn.Module):
         s, head = self.settings, self.flow_lm.flow_net
         given, x = head.cond_embed(z).repeat(s.draws, 1), x.repeat(s.draws, 1)
 
-        def velocity(*rest: Tensor) -> Tensor:
-            return head(given, *rest)
+        def velocity(*rest: Tensor, fast: bool = False) -> Tensor:
+            return head(given, *rest, fast=fast)
 
         noise = torch.randn(x.shape).to(x)
         if self.shape.flow == "flow_matching":

@@ -1,7 +1,7 @@
 """What the head learns from: terms per frame as pure functions of what was drawn, and their weights.
 
-Time 0 is noise `e`, time 1 the latent `x`; `velocity(s, t, y)` is the head given the frame's state. Formulas are those of
-pocket-tts 4.0.1's trainer (`training/modules/samplers.py`), after Lagrangian self-distillation (Boffi et al. 2025).
+Time 0 is noise `e`, time 1 the latent `x`; `velocity(s, t, y, fast=False)` is the head given the frame's state. Formulas are
+those of pocket-tts 4.0.1's trainer (`training/modules/samplers.py`), after Lagrangian self-distillation (Boffi et al. 2025).
 """
 
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-Velocity = Callable[[Tensor, Tensor, Tensor], Tensor]
+Velocity = Callable[..., Tensor]
 
 
 def logit_normal(count: int, columns: int, mean: float, std: float) -> Tensor:
@@ -19,7 +19,7 @@ def logit_normal(count: int, columns: int, mean: float, std: float) -> Tensor:
 
 def diagonal(velocity: Velocity, x: Tensor, e: Tensor, t: Tensor) -> Tensor:
     """Flow matching where both times are `t` `(n, 1)`: squared error `(n,)`, summed over a latent's numbers."""
-    return (velocity(t, t, t * x + (1 - t) * e) - (x - e)).square().sum(-1)
+    return (velocity(t, t, t * x + (1 - t) * e, fast=True) - (x - e)).square().sum(-1)
 
 
 def distillation(velocity: Velocity, x: Tensor, e: Tensor, s: Tensor, t: Tensor, stop: str) -> Tensor:
@@ -32,10 +32,10 @@ def distillation(velocity: Velocity, x: Tensor, e: Tensor, s: Tensor, t: Tensor,
     there, change = torch.func.jvp(lambda time: velocity(s, time, y), (t,), (torch.ones_like(t),))
     end, way = y + (t - s) * there, there + (t - s) * change
     if stop == "minimal":
-        target = OfItsInput.apply(end, lambda z: velocity(t, t, z))
+        target = OfItsInput.apply(end, lambda z: velocity(t, t, z, fast=True))
     else:
         with torch.no_grad():
-            target = velocity(t, t, end)
+            target = velocity(t, t, end, fast=True)
     return (way - target).square().sum(-1)
 
 
@@ -43,7 +43,7 @@ def matching(velocity: Velocity, x: Tensor, e: Tensor, t: Tensor, least: float =
     """Plain flow matching of a head with one time (Lipman et al. 2023): mean squared error `(n,)`, noise of at least
     `least`."""
     y = (1 - (1 - least) * t) * e + t * x
-    return (velocity(t, y) - (x - (1 - least) * e)).square().mean(-1)
+    return (velocity(t, y, fast=True) - (x - (1 - least) * e)).square().mean(-1)
 
 
 def weighed(raw: Tensor, precision: Tensor, dim: int) -> Tensor:
