@@ -7,9 +7,10 @@ import pytest
 import soundfile
 import torch
 
-from ttslib import dataset, generation, params, pipeline
+from ttslib import dataset, generation, items, params, pipeline
 from ttslib.__main__ import main
-from ttslib.generation import GenerationError, Item, generate
+from ttslib.generation import generate
+from ttslib.items import GenerationError, Item
 from ttslib.systems import system_class
 
 QUIET = ["tracking=disabled", "device=cpu", "threads=1"]
@@ -208,16 +209,16 @@ def test_ids_are_told_apart_as_file_systems_do(voice, tmp_path):
 
 
 def test_clips_give_file_names():
-    assert generation.file_names(["am/0001", "am/ሰላም"]) == ["am-0001", "am-ሰላም"]
-    made = generation.file_names(["a/b", "a-b", "A-B", "x" * 300, "\udc80"])
+    assert items.file_names(["am/0001", "am/ሰላም"]) == ["am-0001", "am-ሰላም"]
+    made = items.file_names(["a/b", "a-b", "A-B", "x" * 300, "\udc80"])
     assert len({name.casefold() for name in made}) == 5 and made[0] == "a-b" and len(made[3]) < 60
-    assert not generation.id_faults((name, name) for name in made)
+    assert not items.id_faults((name, name) for name in made)
 
 
 def test_sources(tmp_path):
     def read(name: str, content: str, **choices) -> list[tuple]:
         (tmp_path / name).write_text(content, encoding="utf-8")
-        return [tuple(item) for item in generation.sentences(tmp_path / name, **choices)]
+        return [tuple(item) for item in items.sentences(tmp_path / name, **choices)]
 
     assert read("a.txt", "bado kemi.\n\n talu, bado?\n", lang="qaa") == [
         ("0000", "bado kemi.", "qaa", None), ("0001", "talu, bado?", "qaa", None),
@@ -237,7 +238,7 @@ def test_a_malformed_table_names_every_fault(tmp_path):
     file = tmp_path / "bad.csv"
     file.write_text("id,text,speaker\na,bado.,x\n../b,talu.,x\nc,,x\nA,kemi.,x\nd,bado.\n", encoding="utf-8")
     with pytest.raises(GenerationError) as error:
-        generation.sentences(file)
+        items.sentences(file)
     said = str(error.value)
     assert len(said.splitlines()) == 6
     for words in (
@@ -248,16 +249,16 @@ def test_a_malformed_table_names_every_fault(tmp_path):
     file = tmp_path / "bad.jsonl"
     file.write_text('{"text": ["bado."], "lang": 1.5}\n{"text": "\\ud800"}\n{"text"\n[]\n', encoding="utf-8")
     with pytest.raises(GenerationError) as error:
-        generation.sentences(file)
+        items.sentences(file)
     assert [n for n in range(1, 5) if f"bad.jsonl:{n}" in str(error.value)] == [1, 2, 3, 4]
     assert "lang is 1.5" in str(error.value)
     file = tmp_path / "bad.tsv"
     file.write_text("id\tlang\na\tam\n", encoding="utf-8")
     with pytest.raises(GenerationError, match="no column text, only id, lang"):
-        generation.sentences(file)
+        items.sentences(file)
     file.write_text('text\n"bado.\ntalu.\n', encoding="utf-8")
     with pytest.raises(GenerationError, match=r"bad\.tsv:2: quotes"):
-        generation.sentences(file)
+        items.sentences(file)
 
 
 def test_the_verb_speaks_the_held_out_clips_or_a_file(run, tmp_path, capsys):

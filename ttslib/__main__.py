@@ -37,13 +37,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 def expected() -> tuple[type[Exception], ...]:
     """Errors that are about the user's input and speak for themselves; anything else is a bug and keeps its traceback."""
-    from ttslib import adapt, audio, checkpoint, codecs, dataset, espeak, generation, manifest, runs, train, units
+    from ttslib import adapt, audio, checkpoint, codecs, dataset, espeak, items, manifest, runs, train, units
     from ttslib.corpora.clip import CorpusError
 
     return (
         params.ParamsError, CorpusError, manifest.ManifestError, dataset.DatasetError, checkpoint.CheckpointError,
         runs.RunError, train.TrainError, adapt.AdaptError, units.UnitsError, audio.AudioError, espeak.EspeakError,
-        codecs.CodecError, generation.GenerationError, FileNotFoundError,
+        codecs.CodecError, items.GenerationError, FileNotFoundError,
     )  # fmt: skip
 
 
@@ -205,12 +205,12 @@ def speak(options) -> None:
 
 
 def generate(options) -> int:
-    from ttslib import generation, pipeline
+    from ttslib import generation, items, pipeline
 
-    source = generation.sentences if options.file else generation.held_out
-    items = source(options.file or options.run, options.lang, options.voice)[: options.limit]
+    source = items.sentences if options.file else items.held_out
+    asked = source(options.file or options.run, options.lang, options.voice)[: options.limit]
     system = pipeline.load(pipeline.checkpoint_of(options.run))
-    totals = generation.generate(system, items, options.out, not options.again, options.seed)["totals"]
+    totals = generation.generate(system, asked, options.out, not options.again, options.seed)["totals"]
     print(json.dumps(totals))
     return int(totals["succeeded"] < totals["items"])
 
