@@ -137,6 +137,18 @@ def test_a_language_more_by_row_surgery_or_with_a_vocabulary_of_its_own(folder, 
                         {"flow_lm.conditioner.embed.weight"})  # fmt: skip
 
 
+def test_a_vocabulary_of_its_own_is_learnt_where_no_file_is_given(folder, spoken, tmp_path):
+    base, rows = System.load(folder), [replace(spoken.split("train")[0], text=text, lang="am") for text in AMHARIC]
+    p = params.load("qaa", {"pocket.tokens": "refit", "vocab.size": 40}, system="pocket")
+    system = adapt.extend(base, p, rows)
+    assert system.p.text.units == "tokenizer" and system.tokenizer.versions.keys() == {"am"}
+    assert len(system.tokenizer) <= 40 and not system.tokenizer.unknown("ሰላም ለሁሉም.", "am")
+    config = yaml.safe_load((system.export(tmp_path / "exported") / "config.yaml").read_text())
+    assert config["replace_characters"]["።"] == "." and config["flow_lm"]["lookup_table"]["n_bins"] == len(
+        system.tokenizer
+    )
+
+
 def test_an_extended_export_loads_in_the_official_package_and_gives_the_same_latents(folder, pieces, spoken, tmp_path):
     _, system, _ = grown(folder, pieces, spoken, tmp_path)
     with torch.no_grad():  # what training would have changed

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ttslib import adapt, attention, audio, checkpoint, codecs, prompts, reading
+from ttslib import adapt, attention, audio, checkpoint, codecs, prompts, reading, vocab
 from ttslib.dataset import BadClip, Example
 from ttslib.params import Params, ParamsError, validate
 from ttslib.systems import coded
@@ -74,15 +74,14 @@ class System:
     def widened(self, p: Params, rows: Sequence) -> "System":
         """An untrained system of this one's shape that also has the tokens, speakers and languages of `rows`; it keeps
         the codec. With `pocket.tokens=refit` the text's rows are all new."""
-        lines = [(r.text, r.lang) for r in rows]
+        lines, flags = [(r.text, r.lang) for r in rows], self.flags
+        if not isinstance(self.tokenizer, Units):
+            flags = wording.Flags(**vars(flags) | {"replace": wording.replacing((t for t, _ in lines), flags.replace)})
         refit = p.pocket.tokens == "refit"
-        tokenizer = reading.fitted(p, lines) if refit else reading.extended(self.tokenizer, p, lines)
+        tokenizer = refitted(self, p, lines, flags) if refit else reading.extended(self.tokenizer, p, lines)
         p = coded.decided(self, p, tokenizer)
         shape = Shape(**asdict(self.net.shape) | {"text_rows": len(tokenizer) + len(self.spare)})
         speakers, languages = coded.grown(self.speakers, rows, "speaker"), coded.grown(self.languages, rows, "lang")
-        flags = self.flags
-        if not isinstance(tokenizer, Units):
-            flags = wording.Flags(**vars(flags) | {"replace": wording.replacing((t for t, _ in lines), flags.replace)})
         made = System(p, shape, tokenizer, self.held, flags, speakers, languages, self.config)
         made.references, made.pace = dict(self.references), dict(self.pace)
         made.reset = frozenset({"text"}) if refit else frozenset()
@@ -278,3 +277,12 @@ class System:
     def load(cls, source: str | Path) -> "System":
         """A trained system from a checkpoint, an export, or Pocket TTS's files (see `storage`)."""
         return storage.load(cls, source)
+
+
+def refitted(base: System, p: Params, lines: reading.Lines, flags: wording.Flags):
+    """A vocabulary of the lines' own: the file `text.tokenizer`, or `vocab.size` pieces of the kind that `base` reads."""
+    if isinstance(base.tokenizer, Units) or p.text.tokenizer is not None:
+        return reading.fitted(p, lines)
+    texts, langs = [wording.prepared(text, flags) for text, _ in lines], sorted({lang for _, lang in lines})
+    how = {"byte_fallback": p.vocab.byte_fallback, "split_digits": p.vocab.split_digits}
+    return vocab.train(texts, langs[0], "sentencepiece-unigram", p.vocab.size, **how).made_for(*langs)
