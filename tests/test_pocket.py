@@ -215,3 +215,12 @@ def test_a_student_learns_its_teachers_states_and_keeps_its_heads(system, p, enc
     assert next(shallow.losses(batch))["states"].item() < 0.7 * first
     with pytest.raises(CheckpointError, match=r"has layers 0 to 1, not \[7\]"):
         student(layers=[0, 7])
+
+
+def test_a_loaded_voice_aligns_with_its_references(system, batch, tmp_path):
+    again = pipeline.load(system.export(tmp_path / "exported"))
+    found = again.align(batch)
+    assert found["durations"].sum(1).tolist() == batch["latents_len"].tolist()
+    assert found["durations"].shape == batch["text"].shape
+    assert found["mel"].shape == found["recording"].shape == (4, 80, int(batch["latents_len"].max()))
+    assert found["mel"].isfinite().all() and not found["mel"].equal(found["recording"])

@@ -15,17 +15,18 @@ def align(system, heard: Callable, batch: Example) -> Example:
     """`durations` (batch, tokens) in codes; log-mels `(batch, mels, codes)` of the decoded `recording`, and of the codes
     that are likeliest after the text and the recording's own past, `mel`.
 
-    `heard(net, one)` gives, of a batch of one, attention `(heads, codes, tokens)` from where each code is foretold to the
-    text, and the foretold codes `(codes,)`.
+    `heard(net, one)` gives, of a batch of one, attention `(heads, codes, tokens)` from where each code (or latent) is
+    foretold to the text, the recording's codes and the foretold ones, both as `system.decoded` takes them.
     """
     found = []
     for i in range(len(batch["text"])):
-        cut = {n: int(batch[f"{n}_len"][i]) for n in ("text", "codes", "prompt") if n in batch}
-        one = {n: v[i : i + 1] for n, v in batch.items()} | {
-            n: batch[n][i : i + 1, ..., :most] for n, most in cut.items()
-        }
-        attention, codes = heard(system.net, one)
-        mels = [mel(system, one, spoken) for spoken in (one["codes"][0], codes)]
+        one = {n: v[i : i + 1] for n, v in batch.items()}
+        for name in one.keys() & {"text", "codes", "prompt"}:
+            one[name] = one[name][:, : int(one[f"{name}_len"])]
+        if system.length_of == "latents":  # IndexTTS2 has a prompt's under this name
+            one["latents"] = one["latents"][..., : int(one["latents_len"])]
+        attention, own, foretold = heard(system.net, one)
+        mels = [mel(system, one, spoken) for spoken in (own, foretold)]
         found.append({"durations": climbing(attention), "recording": mels[0], "mel": mels[1]})
     longest = {n: max(f[n].shape[-1] for f in found) for n in found[0]}
     return {

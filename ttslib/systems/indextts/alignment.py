@@ -8,9 +8,9 @@ from ttslib.attention import watched
 from ttslib.dataset import Example
 
 
-def heard(net, one: Example) -> tuple[Tensor, Tensor]:
-    """Attention `(layers x heads, codes, tokens)` from where each code is foretold to the text, and the foretold codes
-    `(codes,)`, of a batch of one."""
+def heard(net, one: Example) -> tuple[Tensor, Tensor, Tensor]:
+    """Attention `(layers x heads, codes, tokens)` from where each code is foretold to the text, the codes `(codes,)`
+    of the recording and the foretold ones, of a batch of one."""
     speech = packing.between(one["codes"], one["codes_len"], net.special)
     streams = [
         net.condition(one),
@@ -23,4 +23,4 @@ def heard(net, one: Example) -> tuple[Tensor, Tensor]:
     logits = net.mel_head(net.final_norm(states[0, codes])).float()
     logits[:, min(net.special.start, net.special.stop) :] = -torch.inf
     maps = torch.cat([a[0] for a in attentions])[:, codes][:, :, text].float()
-    return maps, logits.argmax(-1)
+    return maps, one["codes"][0], logits.argmax(-1)

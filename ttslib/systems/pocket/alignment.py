@@ -11,9 +11,9 @@ from ttslib.systems.pocket.head import drawn
 
 
 @torch.no_grad()
-def heard(net, one: Example) -> tuple[Tensor, Tensor]:
-    """Attention `(layers x heads, frames, tokens)` from where each frame is foretold to the text, and the frames foretold
-    without noise `(frames, latent)`, normalised, of a batch of one."""
+def heard(net, one: Example) -> tuple[Tensor, Tensor, Tensor]:
+    """Attention `(layers x heads, frames, tokens)` from where each frame is foretold to the text, and the frames
+    `(frames, latent)`, normalised, of the recording and as foretold without noise, of a batch of one."""
     lm = net.flow_lm
     frames = lm.normalised(one["latents"].transpose(1, 2))
     *marks, voice, text = lm.prefix(one["prompt"], one["text"])
@@ -34,4 +34,4 @@ def heard(net, one: Example) -> tuple[Tensor, Tensor]:
         x = layer(x, turn, None, None, 0)
     z = lm.out(x[0, places])
     noise = F.pad(z.new_zeros(len(z), 0), (0, lm.shape.latent))
-    return torch.cat(maps).float(), drawn(lm.flow_net, lm.shape.flow, z, noise, net.settings.steps)
+    return torch.cat(maps).float(), frames[0], drawn(lm.flow_net, lm.shape.flow, z, noise, net.settings.steps)
