@@ -154,7 +154,7 @@ def test_frames_come_one_by_one_until_the_end(system):
 
 def test_long_texts_are_spoken_in_pieces(system):
     system.net.eval()
-    system.p = system.p.model_copy(update={"pocket": system.p.pocket.model_copy(update={"most_tokens": 12})})
+    system.p = system.p.model_copy(update={"pocket": system.p.pocket.model_copy(update={"most_tokens": 3})})
     whole = "bado kemi. talu bado. kemi talu."
     assert [part for part, _ in synthesis.pieces(system, whole, "qaa")] == ["bado kemi.", "talu bado.", "kemi talu."]
     system.synthesize(whole, seed=1)

@@ -7,7 +7,9 @@ from torch import Tensor
 
 from ttslib.systems.pocket import speaking, wording
 from ttslib.systems.pocket.voices import Reference
-from ttslib.units import UnitsError
+from ttslib.units import Units, UnitsError
+
+LETTERS = 4  # of a text, to a token of the published models
 
 
 def pieces(system, text: str, lang: str) -> list[tuple[str, Tensor]]:
@@ -21,7 +23,8 @@ def pieces(system, text: str, lang: str) -> list[tuple[str, Tensor]]:
     def encode(part: str) -> list[int]:
         return system.tokenizer.encode(part, lang)
 
-    cut = wording.chunks(spoken, system.flags, encode, system.p.pocket.most_tokens)
+    most = system.p.pocket.most_tokens * (LETTERS if isinstance(system.tokenizer, Units) else 1)
+    cut = wording.chunks(spoken, system.flags, encode, most)
     ready = [wording.prepared(part, system.flags) for part in cut]
     return [(part, torch.tensor(encode(part), device=system.net.device)) for part in ready]
 
