@@ -13,6 +13,8 @@ from transformers import SeamlessM4TFeatureExtractor, Wav2Vec2BertConfig, Wav2Ve
 
 from ttslib.codecs import indextts, published
 
+MISSING = "is not installed (requirements-parity.txt)"
+
 
 def chatterbox() -> types.ModuleType:
     """`chatterbox` as a bare package, so that its parts can be imported one by one; skips the test where it is not there.
@@ -32,8 +34,11 @@ def chatterbox() -> types.ModuleType:
 
 def needs(package: str):
     """Skip unless a package is there. `importorskip` would run its `__init__`, which wants far more than is used."""
-    missing = importlib.util.find_spec(package) is None
-    return pytest.mark.skipif(missing, reason=f"{package} is not installed (requirements-parity.txt)")
+    return pytest.mark.skipif(not there(package), reason=f"{package} {MISSING}")
+
+
+def there(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 def index_codec(folder: Path, codes: int = 64) -> tuple[nn.Module, nn.Module, dict[str, torch.Tensor]]:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import pytest
 import torch
 import yaml
-from official import index_codec, needs
+from official import MISSING, index_codec, needs, there
 from test_indextts_sound import CONFIG, DIM, parts  # noqa: F401  a fixture
 
 from ttslib import adapt, audio, checkpoint, codecs, extension, params, pipeline, vocab
@@ -59,8 +59,8 @@ def write(folder, weights, gpt, english, rest=MappingProxyType({})) -> None:
 @pytest.fixture(scope="module")
 def folder(english, tmp_path_factory):
     """IndexTTS2's files with a small network, its encoders and the parts of its codec, 16 channels of w2v-bert."""
-    if published.importlib.util.find_spec("indextts") is None:
-        pytest.skip("indextts is not installed (requirements-parity.txt)")
+    if not there("indextts"):
+        pytest.skip(f"indextts {MISSING}")
     where = tmp_path_factory.mktemp("indextts")
     index_codec(where, CODES)
     gpt = sizes(english)

@@ -1,6 +1,5 @@
 """Speech that comes code by code and may run away: one attempt at a sentence, what became of it, and the best of several."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -57,9 +56,9 @@ def best(attempts: list[Spoken], expected: float) -> Spoken:
     return min(attempts, key=lambda spoken: spoken.distance(expected))
 
 
-def pace(examples: Iterable[Mapping[str, Tensor]]) -> dict[str, float]:
-    """Codes per text token over the training examples: `median`, and of the slowest clip, `most`."""
-    paces = sorted(len(e["codes"]) / len(e["text"]) for e in examples)
+def pace(sizes: Iterable[tuple[int, int]]) -> dict[str, float]:
+    """Codes per text token, of both of each training example: `median`, and of the slowest clip, `most`."""
+    paces = sorted(codes / tokens for codes, tokens in sizes)
     return {"median": paces[len(paces) // 2], "most": paces[-1]}
 
 
@@ -80,6 +79,5 @@ def spoken(codes: Callable[[int], Iterable[int]], system, text_tokens: int, trie
         if tried[-1].ended == "stop":
             break
     chosen = best(tried, system.pace.get("median", 0.0) * text_tokens)
-    tally: Counter[str] = system.tally
-    tally.update({"spoken": 1, "rerolled": len(tried) - 1, chosen.ended: 1})
+    system.tally.update({"spoken": 1, "rerolled": len(tried) - 1, chosen.ended: 1})
     return chosen

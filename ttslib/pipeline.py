@@ -80,13 +80,12 @@ def features(system, found: Manifest, split: str, p: Params, lang: str | None = 
             raise dataset.BadClip(codeless[row.id])
         return recording(found, row, system.rate)
 
-    if not hasattr(system, "listen_on"):
-        return dataset.encode_all(system, rows, read, cache, p.data.ram_gb)
-    system.listen_on(PartialState(cpu=p.device == "cpu").device)
+    listen_on = getattr(system, "listen_on", lambda device: None)
+    listen_on(PartialState(cpu=p.device == "cpu").device)
     try:
         return dataset.encode_all(system, rows, read, cache, p.data.ram_gb)
     finally:
-        system.listen_on("cpu")  # what trains next needs the memory
+        listen_on("cpu")  # what trains next needs the memory
 
 
 def replay(system, p: Params) -> tuple[dict[str, dataset.Features], dict[str, dataset.Features]]:

@@ -84,7 +84,7 @@ class System:
         the codec, because its codes are what this one knows."""
         tokenizer = reading.extended(self.tokenizer, p, [(r.text, r.lang) for r in rows])
         p = coded.decided(self, p, tokenizer)
-        shape = Shape(**vars(self.net.shape) | {"text_rows": len(tokenizer) + len(self.spare)})
+        shape = replace(self.net.shape, text_rows=len(tokenizer) + len(self.spare))
         speakers, languages = coded.grown(self.speakers, rows, "speaker"), coded.grown(self.languages, rows, "lang")
         made = System(p, shape, tokenizer, self.held, speakers, languages, self.ear.beside, self.config)
         made.references, made.pace = dict(self.references), dict(self.pace)
@@ -167,7 +167,7 @@ class System:
         if alone := self.pool.others.alone:
             print(f"{alone} speakers have a single clip, which is its own prompt", file=sys.stderr)
         self.references |= self.pool.references(self.speakers, self.codec_state["frame_rate"])
-        self.pace = attempts.pace(examples)
+        self.pace = attempts.pace(self.pool.others.sizes)
 
     def meet(self, rows: Sequence, read) -> None:
         """Give the references what the codec's decoder has to know of their speakers, `read(row) -> (samples,)`."""

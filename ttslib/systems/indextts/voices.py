@@ -63,7 +63,7 @@ class Ear:
     def heard(self, wav: Tensor, rate: int, codec) -> dict[str, Tensor]:
         """Of the first 15 s of `(samples,)` at `rate` (Hz): `voice` (256,), or `latents` (latents, dim) and `emotion`
         (dim,)."""
-        return self.taken(wav, rate, codec)[0]
+        return self.taken(wav[: round(LONGEST * rate)], rate, codec)[0]
 
     def taken(self, wav: Tensor, rate: int, codec) -> tuple[dict[str, Tensor], Tensor | None]:
         """`heard`, and w2v-bert's features of all of `wav` where they were computed for it, from which codes are made."""
@@ -119,10 +119,9 @@ class Pool:
 
     def references(self, names: Sequence[str], frame_rate: float) -> dict[str, Reference]:
         """For the most heard speakers the utterance whose length is nearest to `USUAL` seconds, `frame_rate` codes each."""
-        lengths = [len(e["codes"]) for e in self.examples]
-        found = {}
+        sizes, found = self.others.sizes, {}
         for speaker, known in self.others.speakers.items():
-            clip, index = min(known, key=lambda u: (abs(lengths[u[1]] - USUAL * frame_rate), u[0]))
+            clip, index = min(known, key=lambda u: (abs(sizes[u[1]][0] - USUAL * frame_rate), u[0]))
             found[names[speaker]] = (clip, index)
         return {
             name: Reference({k: v.clone() for k, v in read(self.examples[index], self.names).items()}, clip=clip)

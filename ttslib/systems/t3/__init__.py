@@ -76,7 +76,7 @@ class System:
         the codec, because its codes are what this one knows."""
         tokenizer = reading.extended(self.tokenizer, p, [(r.text, r.lang) for r in rows])
         p = coded.decided(self, p, tokenizer)
-        shape = self.net.shape.__class__(**vars(self.net.shape) | {"text_rows": len(tokenizer) + len(self.spare)})
+        shape = replace(self.net.shape, text_rows=len(tokenizer) + len(self.spare))
         speakers, languages = coded.grown(self.speakers, rows, "speaker"), coded.grown(self.languages, rows, "lang")
         made = System(p, shape, tokenizer, self.held, self.encoder, speakers, languages, self.chatterbox)
         made.references, made.pace = dict(self.references), dict(self.pace)
@@ -159,7 +159,7 @@ class System:
         if alone := self.pool.others.alone:
             print(f"{alone} speakers have a single clip, which is trained without a prompt", file=sys.stderr)
         self.references |= self.pool.references(self.speakers, self.p.t3.prompt)
-        self.pace = attempts.pace(examples)
+        self.pace = attempts.pace(self.pool.others.sizes)
 
     def meet(self, rows: Sequence, read) -> None:
         """Give the references what the codec's decoder has to know of their speakers, `read(row) -> (samples,)`."""

@@ -68,7 +68,7 @@ class Pool:
         """For each speaker the utterance whose length is nearest to `longest` codes."""
         found = {}
         for speaker, known in self.others.speakers.items():
-            clip, index = min(known, key=lambda u: (abs(len(self.heard[u[1]][0]) - longest), u[0]))
+            clip, index = min(known, key=lambda u: (abs(self.others.sizes[u[1]][0] - longest), u[0]))
             codes, vector = self.heard[index]
             found[names[speaker]] = Reference(vector, codes[:longest], clip=clip)
         return found
