@@ -57,7 +57,7 @@ def best(attempts: list[Spoken], expected: float) -> Spoken:
 
 
 def pace(sizes: Iterable[tuple[int, int]]) -> dict[str, float]:
-    """Codes per text token, of both of each training example: `median`, and of the slowest clip, `most`."""
+    """Codes or frames per text token, of both of each training example: `median`, and of the slowest clip, `most`."""
     paces = sorted(codes / tokens for codes, tokens in sizes)
     return {"median": paces[len(paces) // 2], "most": paces[-1]}
 

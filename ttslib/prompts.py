@@ -19,13 +19,14 @@ def key(row) -> int:
 class Others:
     """Which training examples are of one speaker: `(clip key, index of the example)`, in their order."""
 
-    def __init__(self, examples: Iterable[Mapping[str, Tensor]]):
-        """Reads each example once, for it may lie on disk: `speaker` and `clip`, and the sizes of `codes` and `text`."""
+    def __init__(self, examples: Iterable[Mapping[str, Tensor]], speech: str = "codes"):
+        """Reads each example once, for it may lie on disk: `speaker` and `clip`, and the sizes of `text` and of `speech`,
+        `(codes,)` or `(channels, frames)`."""
         self.speakers: dict[int, list[tuple[int, int]]] = {}
         self.sizes: list[tuple[int, int]] = []
-        """codes and text tokens of each example"""
+        """codes or frames, and text tokens, of each example"""
         for index, example in enumerate(examples):
-            self.sizes.append((len(example["codes"]), len(example["text"])))
+            self.sizes.append((example[speech].shape[-1], len(example["text"])))
             self.speakers.setdefault(int(example["speaker"]), []).append((int(example["clip"]), index))
 
     @property

@@ -10,13 +10,13 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from ttslib import adapt, attention, audio, checkpoint, codecs, prompts, reading, vocab
+from ttslib import adapt, attempts, attention, audio, checkpoint, codecs, prompts, reading, vocab
 from ttslib.dataset import BadClip, Example
 from ttslib.params import Params, ParamsError, validate
 from ttslib.systems import coded
@@ -62,8 +62,8 @@ class System:
         tokenizer = reading.fitted(p, lines)
         if codec.vocab is not None:
             raise codecs.CodecError(f"codec={p.codec}: gives codes; pocket learns latents, mel-vae for example")
-        replace = {} if isinstance(tokenizer, Units) else wording.replacing(text for text, _ in lines)
-        flags = wording.Flags(replace, capital=False, terminal=not isinstance(tokenizer, Units))
+        mapped = {} if isinstance(tokenizer, Units) else wording.replacing(text for text, _ in lines)
+        flags = wording.Flags(mapped, capital=False, terminal=not isinstance(tokenizer, Units))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(p.seed)
             rows_of = len(tokenizer) + len(cls.spare)
@@ -80,7 +80,7 @@ class System:
         refit = p.pocket.tokens == "refit"
         tokenizer = refitted(self, p, lines, flags) if refit else reading.extended(self.tokenizer, p, lines)
         p = coded.decided(self, p, tokenizer)
-        shape = Shape(**asdict(self.net.shape) | {"text_rows": len(tokenizer) + len(self.spare)})
+        shape = replace(self.net.shape, text_rows=len(tokenizer) + len(self.spare))
         speakers, languages = coded.grown(self.speakers, rows, "speaker"), coded.grown(self.languages, rows, "lang")
         made = System(p, shape, tokenizer, self.held, flags, speakers, languages, self.config)
         made.references, made.pace = dict(self.references), dict(self.pace)
@@ -155,8 +155,7 @@ class System:
         if alone := self.pool.others.alone:
             print(f"{alone} speakers have a single clip, which is trained without a prompt", file=sys.stderr)
         self.references |= self.pool.references(self.speakers, self.p.pocket.prompt)
-        paces = sorted(e["latents"].shape[-1] / len(e["text"]) for e in examples)
-        self.pace = {"median": paces[len(paces) // 2], "most": paces[-1]}
+        self.pace = attempts.pace(self.pool.others.sizes)
         if self.adaptation is None and not self.net.teacher:
             count = sum(e["latents"].shape[-1] for e in examples)
             mean = sum(e["latents"].double().sum(-1) for e in examples) / count

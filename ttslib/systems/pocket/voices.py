@@ -11,10 +11,8 @@ from torch import Tensor
 from ttslib.dataset import Example
 from ttslib.prompts import Others
 
-TRIM, KEPT = (
-    6,
-    12,
-)  # frames: up to half a second is cut off a prompt's end in training, unless less than a second is left
+TRIM, KEPT = 6, 12
+"""frames: up to half a second is cut off a prompt's end in training, unless less than a second is left"""
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Pool:
     """The training utterances of every speaker, from which prompts are drawn: 100 hours are 580 MB."""
 
     def __init__(self, examples: Sequence[Example]):
-        self.examples, self.others = examples, Others(examples)
+        self.examples, self.others = examples, Others(examples, "latents")
 
     def prompts(self, batch: Example, longest: int, training: bool) -> Example:
         """The batch with `prompt` (batch, frames, latent) and `prompt_len`: the beginning of another utterance, which starts
@@ -58,10 +56,9 @@ class Pool:
 
     def references(self, names: Sequence[str], longest: int) -> dict[str, Reference]:
         """For each speaker the utterance whose length is nearest to `longest` frames."""
-        lengths = [e["latents"].shape[-1] for e in self.examples]
         found = {}
         for speaker, known in self.others.speakers.items():
-            clip, index = min(known, key=lambda u: (abs(lengths[u[1]] - longest), u[0]))
+            clip, index = min(known, key=lambda u: (abs(self.others.sizes[u[1]][0] - longest), u[0]))
             found[names[speaker]] = Reference(self.examples[index]["latents"].T[:longest].clone(), clip)
         return found
 
