@@ -20,8 +20,8 @@ env: .venv/.ready ## create .venv with the pinned packages and ttslib itself
 	$(BIN)/uv pip install -q -p $(BIN)/python --no-deps -e .
 	touch $@
 
-test: env lint ## lint and run all tests
-	$(BIN)/python -m pytest
+test: env lint ## lint and run all tests, two files at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: env ## ruff: lint and format check
 	$(BIN)/ruff check

@@ -10,7 +10,9 @@ from official import needs
 from safetensors.torch import load_file, save_file
 
 from ttslib import adapt, checkpoint, codecs, extension, params, pipeline, vocab
+from ttslib.__main__ import main
 from ttslib.codecs import pocket, published
+from ttslib.systems import system_class
 from ttslib.systems.pocket import System, storage, wording
 from ttslib.vocab import VocabError
 
@@ -207,8 +209,6 @@ def test_a_voice_is_exported_as_the_package_does(folder, tmp_path, spoken):
     recording = str(spoken.audio(spoken.rows[0]))
     file = storage.export_voice(system, recording, tmp_path / "voice.safetensors")
     model = official_of(folder)
-    states = published.imported("pocket_tts.models.model_state", pocket.INSTALL)
-    state = states.import_model_state(file) if hasattr(states, "import_model_state") else None
     found = load_file(file)
     assert set(found) == {f"transformer.layers.{i}.self_attn/{k}" for i in (0, 1) for k in ("cache", "offset", "pad")}
     prompt = system.reference(recording).latents
@@ -223,7 +223,23 @@ def test_a_voice_is_exported_as_the_package_does(folder, tmp_path, spoken):
         name = f"transformer.layers.{i}.self_attn"
         torch.testing.assert_close(found[f"{name}/cache"], expected[name]["cache"], atol=1e-6, rtol=0)
         assert found[f"{name}/offset"].equal(expected[name]["offset"])
-    assert state is None or set(state) == set(expected)
+    state = model.get_state_for_audio_prompt(file)
+    assert set(state) == set(expected)
+    assert model.generate_audio(state, "Hello.", max_tokens=50).isfinite().all()
+
+
+def test_the_verb_voice_writes_it_and_refuses_other_endings_and_systems(folder, tmp_path, spoken, capsys):
+    recording = str(spoken.audio(spoken.rows[0]))
+    file = tmp_path / "voices" / "me.safetensors"
+    exported = str(System.load(folder).export(tmp_path / "exported"))
+    assert main(["voice", exported, "--voice", recording, "--out", str(file)]) == 0
+    assert capsys.readouterr().out.strip() == str(file)
+    assert len(load_file(file)) == 6
+    assert main(["voice", exported, "--voice", recording, "--out", str(tmp_path / "me.json")]) == 1
+    assert "call it me.safetensors" in capsys.readouterr().err
+    acoustic = system_class("acoustic").fresh(params.load("qaa"), spoken.split("train")).export(tmp_path / "acoustic")
+    assert main(["voice", str(acoustic), "--out", str(file)]) == 1
+    assert "its runtime has no files of voices" in capsys.readouterr().err
 
 
 def official_of(folder):

@@ -10,6 +10,7 @@
     generate outputs/am/acoustic/a --out folder/    speak a test set, to be resumed: the held-out clips, or --file table.csv
     evaluate outputs/am/acoustic/a             -> scorecard.json
     export   outputs/am/acoustic/a --out folder/
+    voice    outputs/am/pocket/a --voice me.wav --out me.safetensors    one voice in a file, for the system's own runtime
     validate params/am.yaml                    print the resolved params
 
 After the params file come overrides, key=value in dotted form. Results go to stdout and files, progress to stderr.
@@ -74,12 +75,15 @@ def parser() -> argparse.ArgumentParser:
         ("generate", generate, "speak a test set with a trained run, and count how it went"),
         ("evaluate", evaluate, "score a trained run on its held-out clips"),
         ("export", export, "write a trained run for its own runtime"),
+        ("voice", voice, "write one voice as a file that its own runtime loads"),
     ):
         sub = verbs.add_parser(name, help=text)
         sub.add_argument("run", type=Path, help="a run's folder, or a checkpoint or exported folder")
         sub.set_defaults(verb=verb)
         if name != "evaluate":
             sub.add_argument("--out", type=Path, required=True, help="where to write")
+        if name == "voice":
+            sub.add_argument("--voice", help="a recording, or a speaker that the run knows (default: the first)")
         if name == "speak":
             given = sub.add_mutually_exclusive_group(required=True)
             given.add_argument("--text", help="one text, written to --out")
@@ -226,6 +230,16 @@ def export(options) -> None:
     from ttslib import pipeline
 
     print(pipeline.load(pipeline.checkpoint_of(options.run)).export(options.out))
+
+
+def voice(options) -> None:
+    from ttslib import pipeline
+
+    system = pipeline.load(pipeline.checkpoint_of(options.run))
+    if not hasattr(system, "export_voice"):
+        told = "its runtime has no files of voices; `export` writes what it loads"
+        raise params.ParamsError(f"voice: {options.run} is of the system {system.p.system}: {told}")
+    print(system.export_voice(options.voice, options.out))
 
 
 def validate(options) -> None:

@@ -272,6 +272,10 @@ class System:
         """See `storage.export`: what the official package loads."""
         return storage.export(self, Path(folder))
 
+    def export_voice(self, voice: str | None, file: str | Path) -> Path:
+        """See `storage.export_voice`: a speaker or a recording, as `get_state_for_audio_prompt` of the package takes it."""
+        return storage.export_voice(self, voice, Path(file))
+
     @classmethod
     def load(cls, source: str | Path) -> "System":
         """A trained system from a checkpoint, an export, or Pocket TTS's files (see `storage`)."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ttslib import adapt, checkpoint, vocab
 from ttslib.codecs.pocket import OFFICIAL
-from ttslib.params import Params
+from ttslib.params import Params, ParamsError
 from ttslib.sections import Pocket, Text
 from ttslib.systems import coded
 from ttslib.systems.pocket import configs, speaking
@@ -102,7 +102,7 @@ def export(system, folder: Path) -> Path:
     model and Mimi), tokenizer and config; beside them `system.json`, with which `load` reads them back, and a README.
 
     A network over another codec than Pocket's Mimi, or one that reads characters or phonemes, speaks through ttslib only;
-    it has no config, and the README says so. The stock package knows no voice of it: give it a recording.
+    it has no config, and the README says so. Voices go with it one by one (`export_voice`), or are recordings.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = system.state()
@@ -134,7 +134,7 @@ def card(system, stock: bool) -> str:
         if system.config
         else "Trained from scratch.",
         f'In the official package: `TTSModel.load_model(config="<this folder>/{CONFIG}")`; the paths in it are absolute. '
-        "Give it a recording as the voice."
+        "As the voice give it a recording, or a file that `ttslib voice` writes."
         if stock
         else "It speaks through ttslib (`ttslib speak <this folder>`), not in the official package: that wants Pocket's "
         "Mimi and a tokenizer file.",
@@ -143,7 +143,14 @@ def card(system, stock: bool) -> str:
 
 
 def export_voice(system, voice: str | None, file: Path) -> Path:
-    """The state after a voice, as `pocket_tts.export_model_state` writes it: it belongs to these very weights."""
+    """The state after a voice, as `pocket_tts.export_model_state` writes it: it belongs to these very weights.
+
+    Raises `ParamsError` for a voice that is neither a speaker nor a recording, and for another ending than .safetensors, by
+    which the package knows a state from a recording.
+    """
+    if file.suffix != ".safetensors":
+        raise ParamsError(f"{file}: the package takes a voice's state by its ending: call it {file.stem}.safetensors")
+    file.parent.mkdir(parents=True, exist_ok=True)
     state = speaking.listened(system.net.flow_lm, system.reference(voice).latents)
     tensors = {}
     for i, cache in enumerate(state.caches):
