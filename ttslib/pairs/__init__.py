@@ -73,6 +73,19 @@ def read(file: str | Path) -> Pair:
     return Pair(audio, numbers.get("sr", RATE), style, text, lang, voice, numbers.get("seed"))
 
 
+def style(file: str | Path) -> Style:
+    """The style of one file alone, without its audio. Raises `PairError`."""
+    try:
+        with np.load(file, allow_pickle=False) as content:
+            model = told(content["model"], "model", faults := []) if "model" in content.files else ""
+            found = Style.of(content["style_ttl"], content["style_dp"], model, str(file))
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise PairError(f"{file}: no style in it: {' '.join(str(error).split()[:20])}") from None
+    if model and faults:
+        raise PairError(f"{file}: {faults[0]}")
+    return found
+
+
 def told(array: np.ndarray, name: str, faults: list[str]) -> str:
     if array.size != 1 or array.dtype.kind not in "US":
         faults.append(f"{name} is no text but {array.dtype} of shape {array.shape}")
@@ -86,7 +99,7 @@ def told(array: np.ndarray, name: str, faults: list[str]) -> str:
 
 
 def whole(array: np.ndarray, name: str, faults: list[str]) -> int:
-    if array.size != 1 or array.dtype.kind not in "iuf" or float(array.reshape(-1)[0]) != int(array.reshape(-1)[0]):
+    if array.size != 1 or array.dtype.kind not in "iuf" or not float(array.reshape(-1)[0]).is_integer():
         faults.append(f"{name} is no whole number")
         return 1
     return int(array.reshape(-1)[0])
@@ -108,9 +121,10 @@ def samples(array: np.ndarray, faults: list[str]) -> np.ndarray | None:
 
 
 def write(file: str | Path, pair: Pair) -> Path:
-    """Write one pair, whole or not at all; the audio as 16-bit integers, compressed. A folder is made where it is missing."""
+    """Write one pair, whole or not at all, the audio as 16-bit integers; a missing folder is made."""
     file, buffer = Path(file), io.BytesIO()
-    content: dict[str, Any] = {"audio": np.round(np.clip(pair.audio, -1, 1) * 32767).astype(np.int16), "sr": pair.rate}
+    whole = np.clip(np.round(pair.audio * 32768), -32768, 32767).astype(np.int16)
+    content: dict[str, Any] = {"audio": whole, "sr": pair.rate}
     content |= {"style_ttl": pair.style.ttl, "style_dp": pair.style.dp, "text": pair.text, "lang": pair.lang}
     content |= {"voice": pair.voice, "model": pair.style.model} | ({} if pair.seed is None else {"seed": pair.seed})
     np.savez_compressed(buffer, **content)

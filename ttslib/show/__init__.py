@@ -116,6 +116,21 @@ def histogram(values: Sequence[float], xlabel: str, title: str = "") -> Figure:
     return figure
 
 
+def space(points: Mapping[str, np.ndarray], title: str = "") -> Figure:
+    """Voices as points `(n, 2)`: those `trained` on, and of held-out clips where each is `meant` to lie and is `heard`, with
+    a line between the two: short lines are a good ear."""
+    figure, axes = panel(height=5.0, width=6.5)
+    ax = axes[0, 0]
+    ax.scatter(*points["trained"].T, s=14, color="#c5c9cf", label="training voices")
+    for meant, heard in zip(points["meant"], points["heard"], strict=True):
+        ax.plot(*zip(meant, heard, strict=True), color=THIRD, linewidth=0.8)
+    ax.scatter(*points["meant"].T, s=26, color=INK, label="held-out voices: their styles")
+    ax.scatter(*points["heard"].T, s=26, color=SECOND, marker="x", label="what is heard in their clips")
+    ax.set(xlabel="first direction", ylabel="second direction", title=title)
+    ax.legend(fontsize=8)
+    return figure
+
+
 def bars(named: Mapping[str, float], ylabel: str = "", title: str = "") -> Figure:
     figure, axes = panel()
     axes[0, 0].bar(list(named), list(named.values()), color=INK)

@@ -29,7 +29,7 @@ tests/test_conformance.py holds every system to this.
 
 import importlib
 
-SYSTEMS = {name: f"ttslib.systems.{name}" for name in ("acoustic", "vits", "t3", "indextts", "pocket")}
+SYSTEMS = {name: f"ttslib.systems.{name}" for name in ("acoustic", "vits", "t3", "indextts", "pocket", "style")}
 
 
 def system_class(name: str):
