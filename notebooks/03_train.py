@@ -124,6 +124,9 @@ from ttslib import exhibits
 
 exhibits.learnt(done.system, found)
 
+# %%
+exhibits.made(done.system, found)
+
 # %% [markdown]
 # ## The same sentences, before and after
 #

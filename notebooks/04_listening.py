@@ -78,6 +78,9 @@ exhibits.scores(card)
 # %%
 show.table(card["sentences"][:20])
 
+# %%
+exhibits.spread(card)
+
 # %% [markdown]
 # ## Slower, faster
 

@@ -1,5 +1,7 @@
 """What notebooks 03 and 04 show of a trained system, whichever it is: speech, or the voices that it has learnt to hear."""
 
+import statistics
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,18 +23,30 @@ def clips(system, found: Manifest, count: int | None = 4) -> list[Row]:
     return list(each.values())[:count]
 
 
-def learnt(system, found: Manifest) -> show.Html:
-    """Which frames belong to which letter and what the model makes of a held-out clip; or where held-out voices lie among
-    those of the training."""
-    if hasattr(system, "align"):
+def learnt(system, found: Manifest) -> show.Figure:
+    """Which frames belong to which letter of a held-out clip; or where held-out voices lie among those of the training."""
+    if getattr(system, "reads", True):
         seen = pipeline.align(system, found, clips(system, found)[0])
         title = "alignment over the recording's mel"
-        pictures = [show.alignment(seen["durations"], seen["recording"], system.frame_seconds, title)]
-        named = {"recording": seen["recording"], "what the model makes of it": seen["mel"]}
-        pictures.append(show.mels(named, system.frame_seconds))
-        return show.Html("".join(show.image(picture) for picture in pictures))
+        return show.alignment(seen["durations"], seen["recording"], system.frame_seconds, title)
     held = pipeline.held_out(found)
-    return show.image(show.space(system.space(held, found.split("train"), pipeline.reader(system, found))))
+    return show.space(system.space(held, found.split("train"), pipeline.reader(system, found)))
+
+
+def made(system, found: Manifest) -> show.Figure:
+    """A held-out clip's mel and what the model makes of it; or how well each held-out voice is heard."""
+    if getattr(system, "reads", True):
+        seen = pipeline.align(system, found, clips(system, found)[0])
+        named = {"recording": seen["recording"], "what the model makes of it": seen["mel"]}
+        return show.mels(named, system.frame_seconds)
+    lines = system.scorecard(pipeline.held_out(found), found.split("train"), pipeline.reader(system, found))[
+        "sentences"
+    ]
+    voices = defaultdict(list)
+    for line in lines:
+        voices[line["voice"]].append(line["ttl_cosine"])
+    medians = {voice: statistics.median(cosines) for voice, cosines in sorted(voices.items())}
+    return show.bars(medians, "centred cosine", "held-out voices: 0 is the mean voice, 1 the right one")
 
 
 def before_after(run: runs.Run, system, p: Params, found: Manifest) -> show.Html:
@@ -79,16 +93,19 @@ def heard(system, found: Manifest) -> list[dict]:
 
 
 def scores(card: dict) -> show.Html:
-    """The scorecard's table and the spread of what matters most over the sentences or clips."""
+    """The scorecard as a table."""
     if "table" in card:
-        told = f"{card['scored']} of {card['held_out']} clips of {card['voices']} held-out voices"
-        table = show.table([{"": told} | row for row in card["table"]])
-        values = [line["ttl_cosine"] for line in card["sentences"]]
-        figure = show.histogram(values, "centred cosine of style_ttl", "per clip")
-        return show.Html(table + show.image(figure))
-    told = {"sentences": f"{card['scored']} of {card['held_out']}"} | card["median"] | card.get("tally", {})
-    figure = show.histogram([s["mcd_db"] for s in card["sentences"]], "mel-cepstral distortion (dB)", "per sentence")
-    return show.Html(show.table([told]) + show.image(figure))
+        told = f"{card['scored']} of {card['held_out']} clips, {card['voices']} held-out voices"
+        return show.table([{"": told} | row for row in card["table"]])
+    told = {"sentences": f"{card['scored']} of {card['held_out']}"}
+    return show.table([told | card["median"] | card.get("tally", {})])
+
+
+def spread(card: dict) -> show.Figure:
+    """The spread of what matters most over the sentences or clips."""
+    if "table" in card:
+        return show.histogram([c["ttl_cosine"] for c in card["sentences"]], "centred cosine of style_ttl", "per clip")
+    return show.histogram([s["mcd_db"] for s in card["sentences"]], "mel-cepstral distortion (dB)", "per sentence")
 
 
 def tempo(system, row: Row, rates: Sequence[float] = (0.8, 1.0, 1.25)) -> show.Html:

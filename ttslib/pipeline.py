@@ -215,7 +215,13 @@ def fixed_sentences(p: Params, found: Manifest, count: int = 3) -> list[tuple[st
     rows = speakable(found)
     if p.synthesis.sentences:
         return [(text, rows[0].lang, rows[0].speaker, None) for text in p.synthesis.sentences]
-    return [(row.raw, row.lang, row.speaker, row) for row in rows[:count]]
+    known = system_class(p.system)
+    return [(row.raw, row.lang, voice_of(known, found, row), row) for row in rows[:count]]
+
+
+def voice_of(system, found: Manifest, row: Row) -> str:
+    """A row's voice as `synthesize` takes it: its speaker, or of a system that clones voices, its recording."""
+    return str(found.audio(row)) if hasattr(system, "clone") else row.speaker
 
 
 def listener(run: runs.Run, track: Track, sentences: Sequence[tuple], p: Params) -> Callable:

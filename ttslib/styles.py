@@ -137,7 +137,7 @@ def ranks(found: dict, own: np.ndarray, voices: dict, mean: dict) -> np.ndarray:
     """`(n,)` places, from 1, that the right voice takes among all `voices`, by the sum of the centred cosines of `ttl` and
     `dp`; ties count against it.
 
-    `found` has `ttl` (n, 50, 256) and `dp` (n, 8, 16), `voices` the same of v voices, of which `own` (n,) are the right ones.
+    `found` has `ttl` (n, 50, 256) and `dp` (n, 8, 16), `voices` the same of v voices, of which `own` (n,) are right.
     """
     scores = sum(
         np.stack([centred_cosine(np.broadcast_to(one, voices[k].shape), voices[k], mean[k]) for one in found[k]])

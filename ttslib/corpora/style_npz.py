@@ -29,7 +29,7 @@ def read(corpus: Corpus, lang: str, folder: Path) -> Iterator[Clip | Dropped]:
         raise CorpusError(
             f"{place}: no .npz in train/, val/ or test/ here; corpus.path must name the folder above these"
         )
-    models, others = defaultdict(list), Counter()
+    models, others, named = defaultdict(list), Counter(), {}
     for split, file in bar([(s, f) for s, some in found.items() for f in some], "pairs"):
         try:
             pair = pairs.read(file)
@@ -40,7 +40,8 @@ def read(corpus: Corpus, lang: str, folder: Path) -> Iterator[Clip | Dropped]:
             others[pair.lang] += 1
             continue
         models[pair.style.model].append(file)
-        voice = f"{pair.voice or 'voice'}-{pair.style.digest[:8]}"
+        digest = pair.style.digest
+        voice = f"{named.setdefault(digest, pair.voice or 'voice')}-{digest[:8]}"
         name = f"{split}/{file.stem}"
         clips.append(Clip(name, file, pair.text, pair.lang, voice, "style_npz", files.licence(corpus), split))
     for language, count in others.items():

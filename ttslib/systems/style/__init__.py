@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ttslib import adapt, audio, checkpoint, reading, styles
+from ttslib import adapt, audio, checkpoint, styles
 from ttslib.dataset import BadClip, Example
 from ttslib.params import Params, ParamsError, validate
 from ttslib.styles import Style
@@ -168,12 +168,17 @@ class System:
         return ""
 
     def voice(self, voice: str | None) -> Style:
-        """The style of a training voice (default: the first), of a voice file (.json), or of a recording, both by path."""
-        if voice is not None and Path(voice).is_file():
-            if Path(voice).suffix == ".json":
-                return styles.read(voice, self.model)
-            return self.clone(torch.from_numpy(audio.load(voice, self.rate)[0]))
-        return self.known[reading.known(voice, list(self.known), "speaker")]
+        """The style of a voice file (.json) or of a recording, by its path; of a voice that it is being trained on, by its
+        name; without any the mean. Raises `ParamsError` for anything else, `StyleError` for another model's file."""
+        if voice is None:
+            return self.mean
+        if voice in self.known:
+            return self.known[voice]
+        if not Path(voice).is_file():
+            raise ParamsError(f"voice {voice!r} is neither a recording nor a voice file (.json): give the path of one")
+        if Path(voice).suffix == ".json":
+            return styles.read(voice, self.model)
+        return self.clone(torch.from_numpy(audio.load(voice, self.rate)[0]))
 
     def synthesize(
         self, text: str, voice: str | None = None, seed: int = 0, lang: str | None = None, speaking_rate: float = 1.0

@@ -102,8 +102,8 @@ class Augmenter:
         return torch.stack([mp3(row.cpu(), self.rate, rate) for row, rate in zip(wav, rates, strict=True)]).to(wav)
 
     def masked(self, mels: Tensor, inside: Tensor) -> Tensor:
-        """SpecAugment (Park et al. 2019) of `(batch, mels, frames)`, `inside` (batch, frames): two stretches of time and two of
-        bands at the mean, in the share of the recordings that is changed."""
+        """SpecAugment (Park et al. 2019) of `(batch, mels, frames)`, `inside` (batch, frames): two stretches of time and
+        two of bands at the mean, in the share of the recordings that is changed."""
         chosen = torch.rand(len(mels)) < self.s.augment
         mean = (mels * inside[:, None]).sum((1, 2)) / (inside.sum(1) * mels.shape[1])
         hidden = torch.zeros_like(mels, dtype=torch.bool)
