@@ -82,6 +82,15 @@ show.table(card["sentences"][:20])
 exhibits.spread(card)
 
 # %% [markdown]
+# ## What has it learnt?
+#
+# Which sound belongs to which letter of a held-out sentence; of an encoder of voices, where held-out voices lie (blue) and
+# where it hears them (red).
+
+# %%
+exhibits.learnt(voice, found)
+
+# %% [markdown]
 # ## Slower, faster
 
 # %%
