@@ -1,6 +1,7 @@
 """The style encoder keeps what every system promises, begins at the mean voice, and gives files that the runtime loads."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,6 +87,19 @@ def test_styles_of_another_model_are_no_examples(system, found):
     row = found.rows[0]
     with pytest.raises(BadClip, match="a style of parametric-1, not of supertonic-3"):
         system.encode(row, torch.zeros(16000))
+
+
+def test_pairs_that_name_no_model_are_of_the_one_that_is_asked_for(found, tmp_path, capsys):
+    rows = []
+    for row in found.split("train")[:4]:
+        pair = pairs.read(row.audio)
+        bare = replace(pair, style=styles.Style(pair.style.ttl, pair.style.dp))
+        rows.append(replace(row, audio=str(pairs.write(tmp_path / f"{row.speaker}.npz", bare))))
+    assert System.fresh(asked(**{"style.model": "supertonic-2"}), rows).model == "supertonic-2"
+    assert System.fresh(asked(), rows).model == ""
+    assert "which model's styles" in capsys.readouterr().err
+    with pytest.raises(ParamsError, match=r"styles of 'parametric-1', style\.model=supertonic-2 was asked for"):
+        System.fresh(asked(**{"style.model": "supertonic-2"}), found.split("train"))
 
 
 def test_losses_are_finite_and_reach_every_parameter(system, batch):

@@ -227,7 +227,9 @@ class Pocket(Section):
 
 class Style(Section):
     preset: Literal["unit", "fast", "full"] = "full"
-    """size of a new network: unit (tests), fast (2 M parameters), full (7 M); a loaded one keeps its own"""
+    """size of a new network: unit (tests), fast (2 M parameters), full (8 M); a loaded one keeps its own"""
+    model: str | None = None
+    """model whose styles the pairs have, where these do not say so themselves ("supertonic-3"); others are refused"""
     rate: Count = 16000
     """sample rate at which recordings are heard (Hz)"""
     lambda_ttl: Annotated[float, Field(ge=0)] = 256.0
@@ -251,7 +253,7 @@ class Style(Section):
     noise: tuple[float, float] | None = Field(default=(5.0, 30.0), strict=False)
     """noise at a signal-to-noise ratio from this range (dB); null = none"""
     noises: str | None = None
-    """folder of noise recordings; null = white to brown noise"""
+    """folder of noise recordings, read into memory; null = white to brown noise"""
     room: tuple[float, float] | None = Field(default=(0.1, 0.6), strict=False)
     """reverberation of a room whose sound falls by 60 dB in a time from this range (seconds); null = none"""
     gain: Annotated[float, Field(ge=0)] = 6.0

@@ -6,6 +6,7 @@ nothing. Speech comes from the vendor's frozen runtime, where `style.runtime` na
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
@@ -51,9 +52,17 @@ class System:
     @classmethod
     def fresh(cls, p: Params, rows: Sequence) -> "System":
         """A new system for the training rows; the mean is that of their voices, each counted once."""
-        known = spoken_with(rows)
-        if len(models := {style.model for style in known.values()}) != 1:
-            raise ParamsError(f"style: styles of several models, whose spaces differ: {', '.join(sorted(models))}")
+        known = spoken_with(rows, p.style.model)
+        models = {style.model for style in known.values()}
+        if len(models) != 1 or (p.style.model and p.style.model not in models):
+            raise ParamsError(
+                f"style: the pairs have styles of {', '.join(map(repr, sorted(models)))}"
+                + (f", style.model={p.style.model} was asked for" if p.style.model else "")
+                + "; the spaces of models differ, train for one"
+            )
+        if models == {""}:
+            print("style: neither the pairs nor style.model say which model's styles these are; voice files will not either",
+                  file=sys.stderr)  # fmt: skip
         made = cls(p, models.pop(), sorted(known))
         for name in ("ttl", "dp"):
             every = np.stack([getattr(style, name) for style in known.values()]).astype(np.float64)
@@ -64,7 +73,7 @@ class System:
 
     def widened(self, p: Params, rows: Sequence) -> "System":
         """An untrained system of this one's size and mean that also takes the voices of `rows`, of the same model."""
-        known = spoken_with(rows)
+        known = spoken_with(rows, self.model)
         if other := sorted({style.model for style in known.values()} - {self.model}):
             raise adapt.AdaptError(f"adapt.base gives styles of {self.model}, these pairs have {', '.join(other)}")
         own = p.style.model_copy(update={"preset": self.p.style.preset, "rate": self.p.style.rate})
@@ -106,7 +115,7 @@ class System:
     def encode(self, row, wav: Tensor) -> Example:
         """One clip: `wav` (hop, frames) 16-bit integers, `style_ttl` (50, 256), `style_dp` (8, 16). Raises `BadClip` for a
         row that is of no pair, or of another model's style."""
-        style = style_of(row)
+        style = style_of(row, self.model)
         if style.model != self.model:
             raise BadClip(f"a style of {style.model or 'an unnamed model'}, not of {self.model}")
         hop = self.net.hop
@@ -196,18 +205,18 @@ class System:
 
     def scorecard(self, held: Sequence, trained: Sequence, read) -> dict:
         """See `report.scorecard`; `held` and `trained` are rows."""
-        return report.scorecard(self, held, spoken_with(trained), read)
+        return report.scorecard(self, held, spoken_with(trained, self.model), read)
 
     def space(self, held: Sequence, trained: Sequence, read) -> dict:
         """See `report.space`; `held` and `trained` are rows."""
-        return report.space(self, held, spoken_with(trained), read)
+        return report.space(self, held, spoken_with(trained, self.model), read)
 
     def nearest(self, style: Style, trained: Sequence) -> tuple:
         """The row of the training voice that is nearest to a style, and its centred cosine."""
         first = {}
         for row in trained:
             first.setdefault(row.speaker, row)
-        ttl = np.stack([known.ttl for known in spoken_with(list(first.values())).values()])
+        ttl = np.stack([known.ttl for known in spoken_with(list(first.values()), self.model).values()])
         mean = self.net.mean_ttl.cpu().double().numpy()
         cosines = styles.centred_cosine(ttl, np.broadcast_to(style.ttl, ttl.shape), mean)
         return list(first.values())[int(cosines.argmax())], float(cosines.max())
