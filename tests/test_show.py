@@ -27,6 +27,9 @@ FIGURES = {
     "curves": lambda: show.curves(ROWS),
     "curves of chosen terms": lambda: show.curves(ROWS, ["mel"]),
     "histogram": lambda: show.histogram([1.0, 2.0, 2.5, 7.0], "seconds"),
+    "space": lambda: show.space(
+        {name: np.eye(5)[:, :2] * scale for name, scale in (("trained", 3), ("meant", 1), ("heard", 2))}
+    ),
     "bars": lambda: show.bars({"a": 1.0, "b": 3.0}, "dB"),
 }
 
@@ -78,6 +81,15 @@ def test_curves_draw_guarded_languages_into_the_panel_of_the_term():
     assert lines["validation en"].get_xydata().tolist() == [[10, 0.5]]
     assert len({drawn.get_color() for drawn in lines.values()}) == 4
     assert len(figure.axes[0].lines) == 2
+
+
+def test_curves_of_many_terms_stand_in_rows_and_show_what_is_below_zero():
+    rows = [{"step": step} | {f"val/term{i}": -1.0 - step + 3 * (i > 0) for i in range(7)} for step in (0, 2)]
+    figure = show.curves(rows)
+    assert len(figure.axes) == 8
+    assert len({round(ax.get_position().y0, 2) for ax in figure.axes}) == 2
+    assert figure.axes[0].get_ylim()[0] < -3
+    assert show.curves(ROWS).axes[0].get_ylim()[0] == 0
 
 
 @pytest.mark.filterwarnings("error")

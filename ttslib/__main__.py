@@ -38,13 +38,15 @@ def main(arguments: list[str] | None = None) -> int:
 
 def expected() -> tuple[type[Exception], ...]:
     """Errors that are about the user's input and speak for themselves; anything else is a bug and keeps its traceback."""
-    from ttslib import adapt, audio, checkpoint, codecs, dataset, espeak, items, manifest, runs, train, units
+    from ttslib import adapt, audio, checkpoint, codecs, dataset, espeak, items, manifest, runs, styles, train, units
     from ttslib.corpora.clip import CorpusError
+    from ttslib.pairs.building import Refused
+    from ttslib.pairs.supertonic import RuntimeMissing
 
     return (
         params.ParamsError, CorpusError, manifest.ManifestError, dataset.DatasetError, checkpoint.CheckpointError,
         runs.RunError, train.TrainError, adapt.AdaptError, units.UnitsError, audio.AudioError, espeak.EspeakError,
-        codecs.CodecError, items.GenerationError, FileNotFoundError,
+        codecs.CodecError, items.GenerationError, styles.StyleError, RuntimeMissing, Refused, FileNotFoundError,
     )  # fmt: skip
 
 

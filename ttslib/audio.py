@@ -43,6 +43,14 @@ def decode(path: str | Path) -> tuple[np.ndarray, int]:
         raise AudioError(f"{path}: the file is empty")
     if path.suffix.lower() == ".raw":
         raise AudioError(f"{path}: raw samples without a header; convert them to WAV first")
+    if path.suffix.lower() == ".npz":
+        from ttslib import pairs
+
+        try:
+            pair = pairs.read(path)
+        except pairs.PairError as error:
+            raise AudioError(str(error)) from None
+        return pair.audio[:, None], pair.rate
     try:
         return soundfile.read(path, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as first:

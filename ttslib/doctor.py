@@ -78,7 +78,8 @@ class Case:
 
 
 def examine(clips: Iterable[Clip | Dropped], p: Params) -> tuple[list[Row], list[dict[str, Any]]]:
-    """Rows of the clips that can be trained on (all in split train) and a record of each that cannot, in their order.
+    """Rows of the clips that can be trained on (all in split train, but where the corpus itself has splits) and a record of
+    each that cannot, in their order.
 
     A record has `where, reason, detail` and, for a clip, also `id, text` (raw), `lang, speaker`; what a reader dropped
     is passed through. Only the decoder's `AudioError` becomes a drop; any other exception is a bug and ends the call.
@@ -87,12 +88,13 @@ def examine(clips: Iterable[Clip | Dropped], p: Params) -> tuple[list[Row], list
     found = [item for item in read if isinstance(item, Clip)]
     cases = []
     for clip, measured in zip(found, measure_all([c.audio for c in found], p), strict=True):
-        text = texts.normalise(clip.text, clip.lang, homophones=p.text.homophones)
+        judged = p.doctor.transcripts == "judge"
+        text = texts.normalise(clip.text, clip.lang, homophones=p.text.homophones) if judged else clip.text.strip()
         if isinstance(measured, Measured):
             cases.append(Case(clip, text, measured, verdict(text, clip.lang, measured, p.doctor)))
         else:
             cases.append(Case(clip, text, None, measured))
-    cases = compare(cases)
+    cases = compare(cases, p.doctor)
     each = iter(cases)
     fates = [(item, next(each) if isinstance(item, Clip) else None) for item in read]
     dropped = [record(item, case) for item, case in fates if case is None or case.drop]
@@ -175,6 +177,8 @@ def header(path: str) -> tuple[float | None, float, bool]:
     """Seconds a header promises (None: soundfile cannot tell), the slack to grant it, whether Ogg lacks its end."""
     import soundfile
 
+    if path.endswith(".npz"):  # an archive promises nothing: it is whole or it cannot be read
+        return 0.0, SLACK, False
     try:
         info = soundfile.info(path, verbose=True)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: soundfile's word for .raw, which has no header
@@ -258,6 +262,22 @@ def verdict(text: str, lang: str, m: Measured, doctor: Doctor) -> Refusal | None
             f"; its channels cancel out (one alone has {m.loudest:.1f} dB)" if m.loudest > doctor.min_rms_db else ""
         )
         return "silent", f"{m.level:.1f} dB RMS, min_rms_db is {doctor.min_rms_db:g}{cancel}"
+    judged = doctor.transcripts == "judge"
+    if judged and (refusal := unreadable(text, lang, doctor)):
+        return refusal
+    if seconds < doctor.min_seconds:
+        return "too short", f"{seconds:.2f} s of speech in {m.seconds:.2f} s, min_seconds is {doctor.min_seconds:g}"
+    if seconds > doctor.max_seconds:
+        return "too long", f"{seconds:.2f} s of speech in {m.seconds:.2f} s, max_seconds is {doctor.max_seconds:g}"
+    speed = len(text) / seconds
+    if judged and speed > doctor.max_chars_per_second:
+        limit = f"max_chars_per_second is {doctor.max_chars_per_second:g}"
+        return "rate", f"{len(text)} characters in {seconds:.2f} s = {speed:.1f} per second, {limit}"
+    return None
+
+
+def unreadable(text: str, lang: str, doctor: Doctor) -> Refusal | None:
+    """The first rule that forbids a normalised text by itself."""
     if not any(c.isalnum() for c in text):
         return "empty text", f"nothing to speak is left after normalisation: {text!r}"
     digits = sorted({c for c in text if unicodedata.category(c).startswith("N")})
@@ -266,31 +286,30 @@ def verdict(text: str, lang: str, m: Measured, doctor: Doctor) -> Refusal | None
     unknown = texts.unknown(text, lang)
     if unknown and doctor.unknown_characters == "drop":
         return "unknown characters", "; ".join([named(unknown), *disguises(text, lang)])
-    if seconds < doctor.min_seconds:
-        return "too short", f"{seconds:.2f} s of speech in {m.seconds:.2f} s, min_seconds is {doctor.min_seconds:g}"
-    if seconds > doctor.max_seconds:
-        return "too long", f"{seconds:.2f} s of speech in {m.seconds:.2f} s, max_seconds is {doctor.max_seconds:g}"
-    speed = len(text) / seconds
-    if speed > doctor.max_chars_per_second:
-        limit = f"max_chars_per_second is {doctor.max_chars_per_second:g}"
-        return "rate", f"{len(text)} characters in {seconds:.2f} s = {speed:.1f} per second, {limit}"
     return None
 
 
-def compare(cases: Sequence[Case]) -> list[Case]:
-    """Drop the later copies of a recording, and every copy when their transcripts contradict each other."""
+def compare(cases: Sequence[Case], doctor: Doctor) -> list[Case]:
+    """Drop the later copies of a recording, and every copy when their transcripts contradict each other; where transcripts
+    are ignored, when their speakers do."""
     copies: dict[str, list[Case]] = defaultdict(list)
+    judged = doctor.transcripts == "judge"
+
+    def says(case: Case) -> tuple[str, ...]:
+        return (case.clip.lang, text_key(case.text)) if judged else (case.clip.speaker,)
+
     for case in cases:
-        if case.measured and text_key(case.text):
+        if case.measured and (text_key(case.text) or not judged):
             copies[case.measured.sha].append(case)
     out = []
     first: dict[str, Case] = {}
     for case in cases:
         same = copies[case.measured.sha] if case.measured else []
         drop = case.drop
-        if drop is None and len({(c.clip.lang, text_key(c.text)) for c in same}) > 1:
+        if drop is None and len({says(c) for c in same}) > 1:
             others = [c.clip.id for c in same if c is not case]
-            drop = "conflicting transcripts", f"the same audio has another text in {listed(others)}"
+            what = ("transcripts", "text") if judged else ("speakers", "speaker")
+            drop = f"conflicting {what[0]}", f"the same audio has another {what[1]} in {listed(others)}"
         elif drop is None and len(same) > 1:
             kept = first.setdefault(case.measured.sha, case)
             drop = None if kept is case else ("duplicate audio", f"same audio and text as {kept.clip.id}")
@@ -307,12 +326,14 @@ def mark(cases: Sequence[Case], doctor: Doctor) -> list[Row]:
     rows = []
     for case in cases:
         clip, m = case.clip, case.measured
-        again = [other for other in takes[sentence(case)] if other != clip.id]
-        found = [*heard(m, doctor), *usual[clip.lang].odd(case, doctor), *written(case.text, clip.lang)]
+        judged = doctor.transcripts == "judge"
+        again = [other for other in takes[sentence(case)] if other != clip.id and judged]
+        found = [*heard(m, doctor), *usual[clip.lang].odd(case, doctor)]
+        found += written(case.text, clip.lang) if judged else []
         if again:
             found.append(f"duplicate text: {clip.speaker} also says it in {listed(again)}")
         about = dict(lang=clip.lang, speaker=clip.speaker, source=clip.source, licence=clip.licence)
-        span = dict(start=m.start, end=m.end, rate=m.rate, sha=m.sha)
+        span = dict(start=m.start, end=m.end, rate=m.rate, sha=m.sha, split=clip.split or "train")
         rows.append(
             Row(clip.id, os.path.abspath(clip.audio), case.text, clip.text, **about, **span, suspects=tuple(found))
         )
@@ -375,7 +396,7 @@ class Usual:
         """How a clip differs from the others of its language, once there are enough of them."""
         if self.count < ENOUGH:
             return
-        away = (speed(case) - self.speed) / self.spread
+        away = (speed(case) - self.speed) / self.spread if doctor.transcripts == "judge" else 0.0
         if abs(away) > doctor.rate_outlier:
             yield f"rate: {speed(case):.1f} characters per second, {away:+.1f} deviations from {self.speed:.1f}"
         louder = case.measured.level - self.level

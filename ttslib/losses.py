@@ -78,3 +78,11 @@ def feature_matching(real: list[list[Tensor]], fake: list[list[Tensor]]) -> Tens
     """
     pairs = ((r, f) for k in zip(real, fake, strict=True) for r, f in zip(*k, strict=True))
     return sum((r.detach().float() - f.float()).abs().mean() for r, f in pairs)
+
+
+def direction(found: Tensor, meant: Tensor, least: float = 0.1) -> Tensor:
+    """`(batch,)` cosines of `(batch, ...)`. What is shorter than `least` of the meant one counts in proportion to its
+    length: a true cosine has no gradient at zero, where a head that starts there begins, and next to it an endless one."""
+    a, b = found.flatten(1), meant.flatten(1)
+    lengths = b.norm(dim=1)
+    return (a * b).sum(1) / (torch.maximum(a.norm(dim=1), least * lengths) * lengths).clamp(min=1e-12)

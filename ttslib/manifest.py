@@ -102,13 +102,12 @@ class Manifest:
 def folder(p: Params) -> Path:
     """Where the manifest of these params lies: params that change the data have a folder of their own."""
     from ttslib import doctor, text
+    from ttslib.pairs import making
 
-    corpus = p.corpus.model_dump(mode="json")
-    if corpus["minutes"] is None:  # so that manifests made before there was such a limit are still found
-        del corpus["minutes"]
+    p = making.placed(p)
     decides = {
-        "corpus": corpus,
-        "doctor": p.doctor.model_dump(mode="json"),
+        "corpus": settled(p.corpus, minutes=None, splits="folders"),
+        "doctor": settled(p.doctor, transcripts="judge"),
         "rules": doctor.VERSION,
         "homophones": p.text.homophones,
         "langs": p.langs,
@@ -119,13 +118,21 @@ def folder(p: Params) -> Path:
     return paths.outputs() / p.lang / "data" / f"{p.corpus.source}-{short}"
 
 
+def settled(section, **later) -> dict[str, Any]:
+    """A section's values without those in `later` that still have this default: manifests made before there were such
+    parameters are found again."""
+    values = section.model_dump(mode="json")
+    return {name: value for name, value in values.items() if name not in later or value != later[name]}
+
+
 def prepare(p: Params, again: bool = False) -> Manifest:
     """The manifest of these params: the one on disk, else (or with `again`) made from the corpora of all `p.langs`.
 
     Says on stderr which it was. Raises `ManifestError` when a language has no clip to train on, with the reasons.
     """
     from ttslib import corpora, doctor, splits
-    from ttslib.corpora.clip import Clip
+    from ttslib.corpora.clip import ALL, Clip
+    from ttslib.pairs import making
 
     where = folder(p)
     if (where / "manifest.jsonl").is_file() and not again:
@@ -140,13 +147,16 @@ def prepare(p: Params, again: bool = False) -> Manifest:
                 several = len(p.langs) > 1 and isinstance(clip, Clip)
                 yield replace(clip, id=f"{lang}-{clip.id}") if several else clip
 
-    rows, dropped = doctor.examine(clips(), p)
-    rows = splits.assign(rows, p.doctor.val_share, p.doctor.test_share, p.seed)
+    p = making.made(p)
+    found = list(clips())
+    rows, dropped = doctor.examine(found, p)
+    if not any(clip.split for clip in found if isinstance(clip, Clip)):
+        rows = splits.assign(rows, p.doctor.val_share, p.doctor.test_share, p.seed)
     if p.corpus.minutes is not None:
         rows, beyond = splits.limit(rows, p.corpus.minutes, p.seed)
         dropped = [*dropped, *beyond]
     trainable = {row.lang for row in rows if row.split == "train"}
-    bare = [lang for lang in p.langs if lang not in trainable]
+    bare = [lang for lang in p.langs if lang not in trainable and not (lang == ALL and trainable)]
     if bare:
         where.mkdir(parents=True, exist_ok=True)
         replace_file(where / "dropped.jsonl", lines(dropped))
@@ -159,7 +169,7 @@ def prepare(p: Params, again: bool = False) -> Manifest:
     why = ", ".join(f"{n} {reason}" for reason, n in counts(dropped)) or "none"
     print(f"manifest: made {where}: {len(rows)} clips; dropped: {why}", file=sys.stderr)
     for lang in p.langs:
-        missing = {"val", "test"} - {row.split for row in rows if row.lang == lang}
+        missing = {"val", "test"} - {row.split for row in rows if lang in (ALL, row.lang)}
         if missing:
             print(f"manifest: {lang} has no clip for {' and '.join(sorted(missing))}", file=sys.stderr)
     return made

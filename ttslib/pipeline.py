@@ -1,6 +1,7 @@
 """The jobs a notebook and the command line share: features, a training run, a trained voice, spoken sentences."""
 
 import math
+import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ttslib import adapt, audio, checkpoint, codecs, dataset, forgetting, manifest, runs, session, show
+from ttslib import adapt, audio, checkpoint, codecs, dataset, forgetting, manifest, runs, schedule, session, show
 from ttslib import evaluate as scores
 from ttslib import text as normalisers
 from ttslib.codecs import kept
@@ -45,6 +46,11 @@ def recording(found: Manifest, row: Row, rate: int) -> Tensor:
     if not len(span):
         raise dataset.BadClip(f"{found.audio(row)}: it ends before the clip's {row.start:.2f} s; has the file changed?")
     return torch.from_numpy(audio.resample(span, native, rate) if native != rate else span.copy())
+
+
+def reader(system, found: Manifest) -> Callable[[Row], Tensor]:
+    """`recording` of a row at the system's rate."""
+    return lambda row: recording(found, row, system.rate)
 
 
 def codes(codec, found: Manifest, rows: Sequence[Row], p: Params, rank: int = 0, processes: int = 1) -> kept.Kept:
@@ -119,6 +125,7 @@ def train(p: Params, watch: Callable | None = None) -> Trained:
         parts = [features(system, found, split, p) for split in ("train", "val")]
         replayed, guard = replay(system, p)
     parts[0] = dataset.joined(parts[0], replayed)
+    p = p.model_copy(update={"train": schedule.in_steps(p.train, epoch_steps(p, parts[0], engine.num_processes))})
     system.measure(parts[0])
     if hasattr(system, "meet"):  # what speaking in its voices takes beside their features
         system.meet(found.split("train"), lambda row: recording(found, row, system.rate))
@@ -131,6 +138,12 @@ def train(p: Params, watch: Callable | None = None) -> Trained:
     track = Track(p, run, watch, main=engine.is_main_process)
     result = fit(system, *parts, p, run, track, listener(run, track, fixed_sentences(p, found), p), engine, guard)
     return Trained(voice(run), run, result)
+
+
+def epoch_steps(p: Params, clips: dataset.Features, processes: int) -> float:
+    """Optimizer steps in a pass over the training clips, on average: batches are planned anew for each."""
+    stream = dataset.Stream(clips.lengths, p.data.frames, p.seed, replayed=clips.replayed, ratio=p.replay.ratio)
+    return statistics.mean(len(stream.epoch(n)) for n in range(5)) / (p.data.accumulate * processes)
 
 
 def beginning(p: Params, rows: Sequence[Row]):
@@ -202,7 +215,13 @@ def fixed_sentences(p: Params, found: Manifest, count: int = 3) -> list[tuple[st
     rows = speakable(found)
     if p.synthesis.sentences:
         return [(text, rows[0].lang, rows[0].speaker, None) for text in p.synthesis.sentences]
-    return [(row.raw, row.lang, row.speaker, row) for row in rows[:count]]
+    known = system_class(p.system)
+    return [(row.raw, row.lang, voice_of(known, found, row), row) for row in rows[:count]]
+
+
+def voice_of(system, found: Manifest, row: Row) -> str:
+    """A row's voice as `synthesize` takes it: its speaker, or of a system that clones voices, its recording."""
+    return str(found.audio(row)) if hasattr(system, "clone") else row.speaker
 
 
 def listener(run: runs.Run, track: Track, sentences: Sequence[tuple], p: Params) -> Callable:
@@ -274,8 +293,11 @@ def evaluate(folder: str | Path) -> dict:
         raise runs.RunError(f"{folder}: no checkpoint in it; give a run's folder, outputs/<lang>/<system>/<run>")
     found = manifest.read(checkpoint.read_json(run.folder / "data.json")["manifest"])
     system = voice(run)
-    held = held_out(found)
-    card = scores.scorecard(system, held, lambda row: recording(found, row, system.rate))
+    held, read = held_out(found), reader(system, found)
+    if hasattr(system, "scorecard"):
+        card = system.scorecard(held, found.split("train"), read)
+    else:
+        card = scores.scorecard(system, held, read)
     card |= {
         "run": str(run.folder),
         "checkpoint": run.trained.resolve().name,

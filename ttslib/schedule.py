@@ -9,6 +9,12 @@ from dataclasses import dataclass, field
 from ttslib.sections import Train
 
 
+def in_steps(train: Train, epoch: float) -> Train:
+    """`train` with `epochs` and `warmup_epochs` as steps, where they are given; an epoch has so many steps on average."""
+    given = {"steps": train.epochs, "warmup": train.warmup_epochs}
+    return train.model_copy(update={name: max(1, round(n * epoch)) for name, n in given.items() if n is not None})
+
+
 @dataclass
 class Schedule:
     """Warm-up, then a cosine to `final_lr` at `end`, the run's last step.

@@ -9,6 +9,10 @@ from ttslib import losses, session
 from ttslib.params import Params, ParamsError
 
 
+class TrainError(RuntimeError):
+    """Training cannot go on; the message says why and what is left."""
+
+
 def feasible(system, p: Params, engine) -> None:
     """Raise `ParamsError` for micro-batches of a system of several parts over several processes.
 
@@ -23,7 +27,31 @@ def feasible(system, p: Params, engine) -> None:
 
 
 def step(system, parts: dict, optimizers: dict, micros: list, p: Params, engine) -> dict[str, float] | None:
-    """One optimizer step per part over all micro-batches: loss terms and gradient norms, or None if any was not finite."""
+    """One optimizer step per part over all micro-batches: loss terms and gradient norms, or None if any was not finite.
+
+    Raises `TrainError` with the parameters to change where a GPU's memory does not suffice."""
+    try:
+        return taken(system, parts, optimizers, micros, p, engine)
+    except torch.OutOfMemoryError as error:
+        raise TrainError(out_of_memory(system, micros, p, engine)) from error
+
+
+def out_of_memory(system, micros: list, p: Params, engine) -> str:
+    largest = max(
+        len(batch[f"{system.length_of}_len"]) * int(batch[f"{system.length_of}_len"].max()) for batch in micros
+    )
+    advice = (
+        f"set data.frames={p.data.frames // 2} and data.accumulate={p.data.accumulate * 2}: the same step in more parts"
+    )
+    if getattr(getattr(p, p.system), "checkpointing", None) is False:
+        advice += f"; or {p.system}.checkpointing=true: less memory, a third more time"
+    if engine.mixed_precision == "no" and engine.device.type == "cuda":
+        advice += "; or precision=bf16"
+    told = f"{engine.device} is out of memory at a micro-batch of {largest} frames, padding included"
+    return f"{told}; {advice}. A run resumes with the data.frames and data.accumulate of its beginning only"
+
+
+def taken(system, parts: dict, optimizers: dict, micros: list, p: Params, engine) -> dict[str, float] | None:
     turns, values = [system.losses(batch) for batch in micros], {}
     for part, optimizer in optimizers.items():
         sums: dict[str, torch.Tensor] = {}

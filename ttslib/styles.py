@@ -133,13 +133,14 @@ def explained(found: np.ndarray, meant: np.ndarray, mean: np.ndarray) -> float:
     return float(1 - np.square(found - meant).sum() / np.square(meant - mean).sum())
 
 
-def ranks(found: np.ndarray, meant: np.ndarray, voices: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """`(n,)` places, from 1, that the meant voice takes among all `voices` by centred cosine; ties count against it.
+def ranks(found: dict, own: np.ndarray, voices: dict, mean: dict) -> np.ndarray:
+    """`(n,)` places, from 1, that the right voice takes among all `voices`, by the sum of the centred cosines of `ttl` and
+    `dp`; ties count against it.
 
-    `found` (n, ...) are outputs, `meant` (n,) the index of each one's voice in `voices` (v, ...).
+    `found` has `ttl` (n, 50, 256) and `dp` (n, 8, 16), `voices` the same of v voices, of which `own` (n,) are right.
     """
-    a, b = ((np.asarray(x, np.float64) - mean).reshape(len(x), -1) for x in (found, voices))
-    b /= np.linalg.norm(b, axis=1, keepdims=True)
-    scores = a @ b.T
-    own = scores[np.arange(len(a)), meant]
-    return (scores >= own[:, None]).sum(1)
+    scores = sum(
+        np.stack([centred_cosine(np.broadcast_to(one, voices[k].shape), voices[k], mean[k]) for one in found[k]])
+        for k in ("ttl", "dp")
+    )
+    return (scores >= scores[np.arange(len(own)), own][:, None]).sum(1)

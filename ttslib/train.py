@@ -18,13 +18,9 @@ from ttslib.ema import Ema
 from ttslib.params import Params
 from ttslib.runs import Run
 from ttslib.schedule import Schedule
-from ttslib.step import feasible, step
+from ttslib.step import TrainError, feasible, step
 from ttslib.stop import Stop
 from ttslib.track import Track
-
-
-class TrainError(RuntimeError):
-    """Training cannot go on; the message says why and which checkpoint is the last good one."""
 
 
 @dataclass(frozen=True)

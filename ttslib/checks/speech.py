@@ -20,12 +20,15 @@ ROUNDED = 1e-5
 def synthesis(s: Subject) -> str:
     """A held-out sentence is audible, as long as its text asks for, the same for the same seed; it need not be speech."""
     system, row = s.copied(), min(pipeline.speakable(s.found), key=lambda row: row.seconds)
+    if getattr(system, "clone", None) and system.mute:
+        return f"not checkable here: {system.mute}"
     for net in system.nets.values():
         net.eval()
     if hasattr(system, "tally"):
         system.tally.clear()
+    voice = pipeline.voice_of(system, s.found, row)
     try:
-        wav, same = (system.synthesize(row.raw, voice=row.speaker, lang=row.lang, seed=s.p.seed) for _ in range(2))
+        wav, same = (system.synthesize(row.raw, voice=voice, lang=row.lang, seed=s.p.seed) for _ in range(2))
     except codecs.CodecError as error:
         return f"not checkable here: {error}"
     finite = bool(wav.isfinite().all())

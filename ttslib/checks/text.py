@@ -16,6 +16,8 @@ LETTERS = "LM"  # Unicode's categories of letters and marks
 
 def text(s: Subject) -> str:
     """No letter of the training texts is lost, ids name what the text spells, and a base's rows are where they were."""
+    if not getattr(s.system, "reads", True):
+        return "it reads no text"
     rows, system = spread(s.found.split("train"), READ), s.system
     told = [lost(s, rows)]
     written, known = system.vocabularies["text"], system.tokenizer.symbols

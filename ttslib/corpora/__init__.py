@@ -14,6 +14,7 @@ READERS: dict[str, str] = {
     "common_voice": "ttslib.corpora.common_voice",
     "custom": "ttslib.corpora.custom",
     "hub": "ttslib.corpora.hub",
+    "style_npz": "ttslib.corpora.style_npz",
 }
 
 

@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+ALL = "all"
+"""asked for instead of a language: every one that the corpus has (style_npz)"""
+
 
 @dataclass(frozen=True)
 class Clip:
     """One recording and what is said in it.
 
-    `id` is unique and stable within a corpus; `text` is the transcript as the corpus has it, not yet normalised.
+    `id` is unique and stable within a corpus; `text` is the transcript as the corpus has it, not yet normalised; `split` is
+    what the corpus itself decided, "" where it is ours to decide.
     """
 
     id: str
@@ -18,6 +22,7 @@ class Clip:
     speaker: str
     source: str
     licence: str
+    split: str = ""
 
 
 @dataclass(frozen=True)

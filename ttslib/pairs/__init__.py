@@ -8,6 +8,7 @@ makes such folders with a runtime: the installed Supertonic, or the parametric v
 import io
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ NEEDED = ("audio", "style_ttl", "style_dp", "text", "lang")
 KNOWN = (*NEEDED, "sr", "voice", "model", "seed")
 RATE = 44100
 """of audio where a file does not say (Hz)"""
+
+
+BROKEN = (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+"""what NumPy and zipfile raise for damaged archives"""
 
 
 class PairError(ValueError):
@@ -40,18 +45,22 @@ class Pair:
 
 
 def read(file: str | Path) -> Pair:
-    """The pair of one file. Raises `PairError` with all that is wrong with it; nothing in it is ever executed."""
+    """The pair of one file; fields of other names are left alone. Raises `PairError` with all that is wrong with it; nothing
+    in it is ever executed."""
     try:
-        with np.load(file, allow_pickle=False) as content:
+        with archive(file) as content:
             names = set(content.files)
             found, faults = {}, [f"{name} is missing" for name in NEEDED if name not in names]
-            faults += [f"unknown {name}" for name in sorted(names - set(KNOWN))]
             for name in sorted(names & set(KNOWN)):
                 try:
                     found[name] = content[name]
-                except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+                except BROKEN as error:
                     faults.append(f"{name} cannot be read: {' '.join(str(error).split()[:12])}")
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+                    continue
+                if not isinstance(found[name], np.ndarray):
+                    faults.append(f"{name} is no array")
+                    del found[name]
+    except BROKEN as error:
         raise PairError(f"{file}: no .npz archive: {' '.join(str(error).split()[:12])}") from None
     texts = {name: told(found[name], name, faults) for name in ("text", "lang", "voice", "model") if name in found}
     numbers = {name: whole(found[name], name, faults) for name in ("sr", "seed") if name in found}
@@ -73,6 +82,25 @@ def read(file: str | Path) -> Pair:
     return Pair(audio, numbers.get("sr", RATE), style, text, lang, voice, numbers.get("seed"))
 
 
+def archive(file: str | Path) -> np.lib.npyio.NpzFile:
+    if not zipfile.is_zipfile(file):  # np.load would take a single array, or ask for a pickle
+        raise zipfile.BadZipFile("it is no zip archive, or it is cut short")
+    return np.load(file, allow_pickle=False)
+
+
+def style(file: str | Path) -> Style:
+    """The style of one file alone, without its audio. Raises `PairError`."""
+    try:
+        with archive(file) as content:
+            model = told(content["model"], "model", faults := []) if "model" in content.files else ""
+            found = Style.of(content["style_ttl"], content["style_dp"], model, str(file))
+    except (*BROKEN, KeyError) as error:
+        raise PairError(f"{file}: no style in it: {' '.join(str(error).split()[:20])}") from None
+    if model and faults:
+        raise PairError(f"{file}: {faults[0]}")
+    return found
+
+
 def told(array: np.ndarray, name: str, faults: list[str]) -> str:
     if array.size != 1 or array.dtype.kind not in "US":
         faults.append(f"{name} is no text but {array.dtype} of shape {array.shape}")
@@ -86,7 +114,7 @@ def told(array: np.ndarray, name: str, faults: list[str]) -> str:
 
 
 def whole(array: np.ndarray, name: str, faults: list[str]) -> int:
-    if array.size != 1 or array.dtype.kind not in "iuf" or float(array.reshape(-1)[0]) != int(array.reshape(-1)[0]):
+    if array.size != 1 or array.dtype.kind not in "iuf" or not float(array.reshape(-1)[0]).is_integer():
         faults.append(f"{name} is no whole number")
         return 1
     return int(array.reshape(-1)[0])
@@ -108,9 +136,10 @@ def samples(array: np.ndarray, faults: list[str]) -> np.ndarray | None:
 
 
 def write(file: str | Path, pair: Pair) -> Path:
-    """Write one pair, whole or not at all; the audio as 16-bit integers, compressed. A folder is made where it is missing."""
+    """Write one pair, whole or not at all, the audio as 16-bit integers; a missing folder is made."""
     file, buffer = Path(file), io.BytesIO()
-    content: dict[str, Any] = {"audio": np.round(np.clip(pair.audio, -1, 1) * 32767).astype(np.int16), "sr": pair.rate}
+    whole = np.clip(np.round(pair.audio * 32768), -32768, 32767).astype(np.int16)
+    content: dict[str, Any] = {"audio": whole, "sr": pair.rate}
     content |= {"style_ttl": pair.style.ttl, "style_dp": pair.style.dp, "text": pair.text, "lang": pair.lang}
     content |= {"voice": pair.voice, "model": pair.style.model} | ({} if pair.seed is None else {"seed": pair.seed})
     np.savez_compressed(buffer, **content)

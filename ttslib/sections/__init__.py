@@ -7,7 +7,7 @@ from pydantic import Field
 
 from ttslib.sections.base import Count, Positive, Section
 from ttslib.sections.speech import Corpus, Data, Doctor, Source, Text, Vocab
-from ttslib.sections.systems import T3, Acoustic, IndexTTS, MelCodec, Pocket, Vits
+from ttslib.sections.systems import T3, Acoustic, IndexTTS, MelCodec, Pairs, Pocket, Style, Vits
 from ttslib.sections.training import Adapt, Lora, Replay, Synthesis, Train
 
 __all__ = [
@@ -37,7 +37,7 @@ class Params(Section):
     """language: the name of a file in params/, used for its normaliser, its voice and its outputs (ISO 639 code)"""
     languages: list[str] = []
     """languages read from the corpus when there is more than one (ISO 639 codes); empty = only `lang`"""
-    system: Literal["acoustic", "vits", "t3", "indextts", "pocket"] = "acoustic"
+    system: Literal["acoustic", "vits", "t3", "indextts", "pocket", "style"] = "acoustic"
     """which text-to-speech system is trained"""
     codec: str | None = None
     """what turns speech into codes, for systems that learn codes: mel-6561, mel-8192, mel-vae (trained on the corpus),
@@ -86,6 +86,10 @@ class Params(Section):
     """the IndexTTS2 system's network, loss and sampling"""
     pocket: Pocket = Pocket()
     """the Pocket TTS system's network, loss and sampling"""
+    style: Style = Style()
+    """the encoder of Supertonic's voice styles: network, loss and what is done to recordings"""
+    pairs: Pairs = Pairs()
+    """how pairs of speech and style are made (corpus.source: style_npz)"""
     train: Train = Train()
     """optimisation"""
     synthesis: Synthesis = Synthesis()

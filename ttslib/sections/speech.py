@@ -6,13 +6,14 @@ from pydantic import Field
 
 from ttslib.sections.base import Count, Positive, Seconds, Section, Share
 
-Source = Literal["espeak", "asterisk", "ljspeech", "common_voice", "custom", "hub"]
+Source = Literal["espeak", "asterisk", "ljspeech", "common_voice", "custom", "hub", "style_npz"]
 
 
 class Corpus(Section):
     source: Source = "espeak"
     """which reader: espeak (synthetic speech of the shipped sentences), asterisk (studio prompts: en fr es it ru),
-    ljspeech (metadata.csv), common_voice (TSVs + clips), custom (audio + transcripts), hub (Hugging Face datasets)"""
+    ljspeech (metadata.csv), common_voice (TSVs + clips), custom (audio + transcripts), hub (Hugging Face datasets),
+    style_npz (speech beside the voice style it was spoken with; made as `pairs` says where `path` is null)"""
     path: str | None = None
     """folder or file of the corpus on disk; `{lang}` in it is replaced by each language; none for espeak"""
     licence: str | None = None
@@ -43,6 +44,8 @@ class Corpus(Section):
     """espeak: speaking rate (words per minute)"""
     minutes: Positive | None = None
     """train on so many minutes of trimmed speech of each language, clips chosen by `seed`; null = all (minutes)"""
+    splits: Literal["folders", "voices"] = "folders"
+    """style_npz: train, val and test as their folders have them, refused where a voice is in two; or anew, by voice"""
 
 
 class Doctor(Section):
@@ -64,6 +67,8 @@ class Doctor(Section):
     """share of samples at full scale above which a clip is suspect (0..1)"""
     dc_offset: Share = 0.01
     """absolute mean of the samples above which a clip is suspect (full scale = 1)"""
+    transcripts: Literal["judge", "ignore"] = "judge"
+    """whether a transcript can make a clip be dropped or suspect; ignore for systems that do not read"""
     unknown_characters: Literal["drop", "suspect"] = "drop"
     """what happens to a clip whose normalised text has characters outside the language's set"""
     val_share: Share = 0.04

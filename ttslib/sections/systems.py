@@ -223,3 +223,67 @@ class Pocket(Section):
     """the teacher's layers that a student starts from"""
     teacher_guidance: Annotated[float, Field(ge=1)] = 2.0
     """guidance of the teacher's states, learnt along"""
+
+
+class Style(Section):
+    preset: Literal["unit", "fast", "full"] = "full"
+    """size of a new network: unit (tests), fast (2 M parameters), full (8 M); a loaded one keeps its own"""
+    model: str | None = None
+    """model whose styles the pairs have, where these do not say so themselves ("supertonic-3"); others are refused"""
+    rate: Count = 16000
+    """sample rate at which recordings are heard (Hz)"""
+    lambda_ttl: Annotated[float, Field(ge=0)] = 256.0
+    """weight of the mean squared error of style_ttl (its differences are about 0.0005)"""
+    lambda_dp: Annotated[float, Field(ge=0)] = 16.0
+    """weight of the mean squared error of style_dp"""
+    lambda_cosine: Annotated[float, Field(ge=0)] = 1.0
+    """weight of 1 - cosine"""
+    cosine: Literal["centred", "raw"] = "centred"
+    """of what: the deviations from the mean style, or the styles, of which all are almost parallel"""
+    shortest: Positive = 2.0
+    """training hears a random part of each recording, at least so long (seconds)"""
+    longest: Positive = 10.0
+    """and at most so long; what is longer is heard in parts, their styles averaged (seconds)"""
+    dropout: Share = 0.1
+    """dropout in the blocks (0..1)"""
+    checkpointing: bool = False
+    """compute activations again in the backward pass: less memory, a third more time"""
+    augment: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """share of the recordings that each of the following but `gain` is done to in training (0..1)"""
+    noise: tuple[float, float] | None = Field(default=(5.0, 30.0), strict=False)
+    """noise at a signal-to-noise ratio from this range (dB); null = none"""
+    noises: str | None = None
+    """folder of noise recordings, read into memory; null = white to brown noise"""
+    room: tuple[float, float] | None = Field(default=(0.1, 0.6), strict=False)
+    """reverberation of a room whose sound falls by 60 dB in a time from this range (seconds); null = none"""
+    gain: Annotated[float, Field(ge=0)] = 6.0
+    """louder or softer than the usual level by up to this (dB)"""
+    band: Positive | None = 3400.0
+    """nothing above this, as on a telephone (Hz); null = all is heard"""
+    mp3: tuple[int, int] | None = Field(default=None, strict=False)
+    """compressed by MP3 at a bit rate from this range (kbit/s): slow; null = not"""
+    mask_time: Annotated[int, Field(ge=0)] = 12
+    """SpecAugment: longest of two stretches of time that are blanked (frames of 12.5 ms)"""
+    mask_bands: Annotated[int, Field(ge=0)] = 10
+    """SpecAugment: widest of two stretches of mel bands that are blanked"""
+    runtime: str | None = None
+    """folder of Supertonic's own files, with which training and notebooks let new voices speak; null = they are not heard"""
+
+
+class Pairs(Section):
+    runtime: Literal["parametric", "supertonic", "supertonic-2", "supertonic-3"] = "parametric"
+    """what speaks: synthetic voices whose style is known exactly, or Supertonic, of one model version"""
+    folder: str | None = None
+    """folder of Supertonic's files; null = as its package finds or downloads them"""
+    voices: Count = 80
+    """voices beside Supertonic's presets, each a mixture of some; or how many parametric voices there are"""
+    texts: Count = 8
+    """texts that every voice speaks"""
+    lang: str = "en"
+    """language of the texts, those that are shipped (ISO 639 code)"""
+    text_file: str | None = None
+    """texts of your own instead, one a line"""
+    seed: int = Field(default=0, ge=0)
+    """seed of mixtures, texts and noise"""
+    workers: Count = 1
+    """processes that speak"""

@@ -62,10 +62,14 @@ class Replay(Section):
 class Train(Section):
     steps: Count = 2000
     """optimizer steps when `minutes` is null"""
+    epochs: Count | None = None
+    """passes over the training clips, instead of `steps`; null = `steps` decide"""
     lr: Positive = 1.0e-3
     """peak learning rate"""
     warmup: int = Field(default=100, ge=0)
     """linear warm-up (steps); the rate then falls on a cosine"""
+    warmup_epochs: Annotated[float, Field(ge=0)] | None = None
+    """the same in passes over the training clips, instead of `warmup`"""
     final_lr: Share = 0.02
     """share of the peak rate at the end of the cosine (0..1)"""
     betas: Annotated[tuple[Share, Share], Field(strict=False)] = (0.9, 0.98)

@@ -89,17 +89,22 @@ def curves(rows: Sequence[Mapping], names: Sequence[str] = ()) -> Figure:
     validated = {tuple(k.split("/")[1:]) for r in rows for k in r if k.startswith("val/")}
     names = list(names) or sorted({key[0] for key in validated if len(key) == 1} - {"total"})
     guarded = sorted({key[0] for key in validated if len(key) == 2})
-    figure, axes = panel(columns=len(names) + 1, width=3.1 * (len(names) + 1), height=2.7)
-    for ax, name in zip(axes[0], names, strict=False):
+    columns = min(5, len(names) + 1)
+    figure, axes = panel(-(-(len(names) + 1) // columns), columns, width=3.1 * columns, height=2.7)
+    axes = axes.ravel()
+    for ax, name in zip(axes, names, strict=False):
         line(ax, rows, name, INK, "training")
         line(ax, rows, f"val/{name}", SECOND, "validation", marker="o")
         for colour, lang in zip(itertools.cycle(GUARDED), guarded, strict=False):
             line(ax, rows, f"val/{lang}/{name}", colour, f"validation {lang}", marker="s")
         ax.set(title=name, xlabel="step")
-        ax.set_ylim(bottom=0)
+        if ax.get_ylim()[0] > 0 or all(y >= 0 for drawn in ax.lines for y in drawn.get_ydata()):
+            ax.set_ylim(bottom=0)  # but a loss under a learnt weight goes below
         ax.legend(frameon=False)
-    line(axes[0, -1], rows, "lr", THIRD, "learning rate")
-    axes[0, -1].set(title="learning rate", xlabel="step")
+    line(axes[len(names)], rows, "lr", THIRD, "learning rate")
+    axes[len(names)].set(title="learning rate", xlabel="step")
+    for ax in axes[len(names) + 1 :]:
+        ax.remove()
     return figure
 
 
@@ -113,6 +118,21 @@ def histogram(values: Sequence[float], xlabel: str, title: str = "") -> Figure:
     figure, axes = panel()
     axes[0, 0].hist(values, bins=min(40, max(5, len(values) // 5)), color=INK)
     axes[0, 0].set(xlabel=xlabel, ylabel="clips", title=title)
+    return figure
+
+
+def space(points: Mapping[str, np.ndarray], title: str = "") -> Figure:
+    """Voices as points `(n, 2)`: those `trained` on, and of held-out clips where each is `meant` to lie and is `heard`, with
+    a line between the two: short lines are a good ear."""
+    figure, axes = panel(height=5.0, width=6.5)
+    ax = axes[0, 0]
+    ax.scatter(*points["trained"].T, s=14, color="#c5c9cf", label="training voices")
+    for meant, heard in zip(points["meant"], points["heard"], strict=True):
+        ax.plot(*zip(meant, heard, strict=True), color=THIRD, linewidth=0.8)
+    ax.scatter(*points["meant"].T, s=26, color=INK, label="held-out voices: their styles")
+    ax.scatter(*points["heard"].T, s=26, color=SECOND, marker="x", label="what is heard in their clips")
+    ax.set(xlabel="first direction", ylabel="second direction", title=title)
+    ax.legend(fontsize=8)
     return figure
 
 

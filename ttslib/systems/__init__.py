@@ -22,6 +22,10 @@ A system that learns codes has besides: `codec`, and `kept`, the codes computed 
 replay; `decoded(one, codes)`, their sound; and `tally`, how its attempts at speaking ended. It may have `mute`, why they
 cannot be made sound here ("" where they can), and `listen_on(device)`, where `encode` computes.
 
+A system that gives voices instead of speech (`style`) reads no text: `reads` is False, its tokenizer has no letters, and
+there is no `align`. It has `clone(wav)`, `export_voice(voice, file)`, and `scorecard` and `space` of its own; it is `mute`
+where no runtime is at hand that speaks with its voices.
+
 Any may have `undecayed()`, parameters that weight decay is to leave alone: a table whose rows a corpus may not all use.
 
 tests/test_conformance.py holds every system to this.
@@ -29,7 +33,7 @@ tests/test_conformance.py holds every system to this.
 
 import importlib
 
-SYSTEMS = {name: f"ttslib.systems.{name}" for name in ("acoustic", "vits", "t3", "indextts", "pocket")}
+SYSTEMS = {name: f"ttslib.systems.{name}" for name in ("acoustic", "vits", "t3", "indextts", "pocket", "style")}
 
 
 def system_class(name: str):

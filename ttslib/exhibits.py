@@ -1,0 +1,129 @@
+"""What notebooks 03 and 04 show of a trained system, whichever it is: speech, or the voices that it has learnt to hear."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from ttslib import audio, pipeline, runs, show
+from ttslib.manifest import Manifest, Row
+from ttslib.params import Params
+
+
+def speaks(system) -> bool:
+    """Whether text becomes sound here; an encoder of voices needs a runtime for that."""
+    return not getattr(system, "mute", "")
+
+
+def clips(system, found: Manifest, count: int | None = 4) -> list[Row]:
+    """Held-out clips to show: sentences that can be spoken, or one of each voice."""
+    if getattr(system, "reads", True):
+        return pipeline.speakable(found)[:count]
+    each = {row.speaker: row for row in pipeline.held_out(found)}
+    return list(each.values())[:count]
+
+
+def learnt(system, found: Manifest) -> show.Figure:
+    """Which frames belong to which letter of a held-out clip; or where held-out voices lie among those of the training."""
+    if getattr(system, "reads", True):
+        seen = pipeline.align(system, found, clips(system, found)[0])
+        title = "alignment over the recording's mel"
+        return show.alignment(seen["durations"], seen["recording"], system.frame_seconds, title)
+    held = pipeline.held_out(found)
+    return show.space(system.space(held, found.split("train"), pipeline.reader(system, found)))
+
+
+def made(system, found: Manifest) -> show.Figure:
+    """A held-out clip's mel and what the model makes of it; or how well each held-out voice is heard."""
+    if getattr(system, "reads", True):
+        seen = pipeline.align(system, found, clips(system, found)[0])
+        named = {"recording": seen["recording"], "what the model makes of it": seen["mel"]}
+        return show.mels(named, system.frame_seconds)
+    lines = system.scorecard(pipeline.held_out(found), found.split("train"), pipeline.reader(system, found))[
+        "sentences"
+    ]
+    voices = defaultdict(list)
+    for line in lines:
+        voices[line["voice"]].append(line["ttl_cosine"])
+    medians = {voice: statistics.median(cosines) for voice, cosines in sorted(voices.items())}
+    return show.bars(medians, "centred cosine", "held-out voices: 0 is the mean voice, 1 the right one")
+
+
+def before_after(run: runs.Run, system, p: Params, found: Manifest) -> show.Html:
+    """The fixed sentences as they were spoken at the first and last evaluation, beside the recordings; of a system that
+    does not speak here, what it says of held-out voices."""
+    if not speaks(system):
+        return show.table(heard(system, found))
+    compared = []
+    for i, (text, *_, row) in enumerate(pipeline.fixed_sentences(p, found)):
+        steps = run.spoken(i)
+        told = {f"step {s}": show.spoken_file(f) for s, f in (steps[0], steps[-1])}
+        original = show.spoken(pipeline.recording(found, row, 16000), 16000) if row else ""
+        compared.append({"text": text} | told | {"recording": original})
+    return show.table(compared)
+
+
+def heard(system, found: Manifest) -> list[dict]:
+    """Held-out clips and the copies that there are of them: through mel and vocoder, and in the system's voice. Of a system
+    that clones voices: the recording, the training voice nearest to it, and where a runtime is at hand, its clone."""
+    read, rows = pipeline.reader(system, found), []
+    if getattr(system, "reads", True):
+        for row in [*clips(system, found), *found.split("train")[:3]]:
+            recording = read(row)
+            spoken = system.synthesize(row.raw, voice=row.speaker, lang=row.lang)
+            pair = {"recording": recording, "vocoder only": pipeline.vocoded(recording, system.rate), "voice": spoken}
+            players = {name: show.spoken(wav, system.rate) for name, wav in pair.items()}
+            rows.append({"split": row.split, "text": row.raw} | players)
+        return rows
+    for row in clips(system, found):
+        recording = read(row)
+        near, cosine = system.nearest(system.clone(recording), found.split("train"))
+        told = {"voice": row.speaker, "text": row.raw, "recording": show.spoken(recording, system.rate)}
+        told |= {f"nearest training voice: {near.speaker} ({cosine:.2f})": show.spoken(read(near), system.rate)}
+        if speaks(system):
+            before, after = (
+                system.spoken(row.raw, style, lang=row.lang) for style in (system.mean, system.clone(recording))
+            )
+            told |= {
+                "before: the mean voice": show.spoken(before, system.rate),
+                "after: cloned": show.spoken(after, system.rate),
+            }
+        rows.append(told)
+    return rows
+
+
+def scores(card: dict) -> show.Html:
+    """The scorecard as a table."""
+    if "table" in card:
+        told = f"{card['scored']} of {card['held_out']} clips, {card['voices']} held-out voices"
+        return show.table([{"": told} | row for row in card["table"]])
+    told = {"sentences": f"{card['scored']} of {card['held_out']}"}
+    return show.table([told | card["median"] | card.get("tally", {})])
+
+
+def spread(card: dict) -> show.Figure:
+    """The spread of what matters most over the sentences or clips."""
+    if "table" in card:
+        return show.histogram([c["ttl_cosine"] for c in card["sentences"]], "centred cosine of style_ttl", "per clip")
+    return show.histogram([s["mcd_db"] for s in card["sentences"]], "mel-cepstral distortion (dB)", "per sentence")
+
+
+def tempo(system, row: Row, rates: Sequence[float] = (0.8, 1.0, 1.25)) -> show.Html:
+    """One sentence slower and faster."""
+    if not speaks(system):
+        return show.Html(f"<p>{system.mute}</p>")
+    spoken = {f"{r} x": system.synthesize(row.raw, lang=row.lang, speaking_rate=r) for r in rates}
+    return show.table([{"text": row.raw} | {name: show.spoken(wav, system.rate) for name, wav in spoken.items()}])
+
+
+def written(system, found: Manifest, rows: Sequence[Row], folder: Path) -> list[dict]:
+    """Every row spoken to a file, or the style of each voice as a file for the runtime; which is which."""
+    if not hasattr(system, "clone"):
+        files = pipeline.speak(system, [row.raw for row in rows], folder)
+        return [{"file": str(file), "text": row.raw} for file, row in zip(files, rows, strict=True)]
+    told = []
+    for row in rows:
+        wav = folder / f"{row.speaker}.wav"
+        audio.save(wav, pipeline.recording(found, row, system.rate), system.rate)
+        told.append({"recording": str(wav), "voice": str(system.export_voice(str(wav), wav.with_suffix(".json")))})
+    return told
