@@ -176,8 +176,9 @@ def require(voice: str) -> None:
 def speak(text: str, voice: str, words_per_minute: int = 150) -> tuple[np.ndarray, int]:
     """`text` spoken by `voice` (`am`, `ku+f2`, ...): float32 mono `(samples,)` in [-1, 1) and the rate (22050 Hz).
 
-    The same call gives the same samples. `words_per_minute` is 80 to 450. Raises `EspeakError` for an unknown voice, an
-    empty text, or a text on which espeak-ng does not stop (it is cut off at 20 seconds and a second a character).
+    The same call gives the same samples; variants that breathe (f2, f3, f5) do so within a process only, espeak-ng's noise
+    being another one now and then. `words_per_minute` is 80 to 450. Raises `EspeakError` for an unknown voice, no text,
+    or a text on which espeak-ng does not stop (it is cut off at 20 seconds and a second a character).
     """
     if not text.strip() or "\0" in text:
         raise EspeakError(f"nothing to speak, or a zero byte in it: the text is {text!r}")

@@ -39,11 +39,9 @@ def made(system, found: Manifest) -> show.Figure:
         seen = pipeline.align(system, found, clips(system, found)[0])
         named = {"recording": seen["recording"], "what the model makes of it": seen["mel"]}
         return show.mels(named, system.frame_seconds)
-    lines = system.scorecard(pipeline.held_out(found), found.split("train"), pipeline.reader(system, found))[
-        "sentences"
-    ]
+    card = system.scorecard(pipeline.held_out(found), found.split("train"), pipeline.reader(system, found))
     voices = defaultdict(list)
-    for line in lines:
+    for line in card["sentences"]:
         voices[line["voice"]].append(line["ttl_cosine"])
     medians = {voice: statistics.median(cosines) for voice, cosines in sorted(voices.items())}
     return show.bars(medians, "centred cosine", "held-out voices: 0 is the mean voice, 1 the right one")
@@ -79,15 +77,11 @@ def heard(system, found: Manifest) -> list[dict]:
         recording = read(row)
         near, cosine = system.nearest(system.clone(recording), found.split("train"))
         told = {"voice": row.speaker, "text": row.raw, "recording": show.spoken(recording, system.rate)}
-        told |= {f"nearest training voice: {near.speaker} ({cosine:.2f})": show.spoken(read(near), system.rate)}
+        player = show.spoken(read(near), system.rate)
+        told["nearest training voice"] = show.Html(f"{near.speaker}, centred cosine {cosine:.2f}<br>{player}")
         if speaks(system):
-            before, after = (
-                system.spoken(row.raw, style, lang=row.lang) for style in (system.mean, system.clone(recording))
-            )
-            told |= {
-                "before: the mean voice": show.spoken(before, system.rate),
-                "after: cloned": show.spoken(after, system.rate),
-            }
+            for name, style in ("before: the mean voice", system.mean), ("after: cloned", system.clone(recording)):
+                told[name] = show.spoken(system.spoken(row.raw, style, lang=row.lang), system.rate)
         rows.append(told)
     return rows
 

@@ -177,8 +177,9 @@ class System:
         return ""
 
     def voice(self, voice: str | None) -> Style:
-        """The style of a voice file (.json) or of a recording, by its path; of a voice that it is being trained on, by its
-        name; without any the mean. Raises `ParamsError` for anything else, `StyleError` for another model's file."""
+        """The style of a voice file (.json) or of a recording, by its path (silence at its ends is cut off); of a voice that
+        it is being trained on, by its name; without any the mean. Raises `ParamsError` for anything else, `StyleError` for
+        another model's file."""
         if voice is None:
             return self.mean
         if voice in self.known:
@@ -187,7 +188,9 @@ class System:
             raise ParamsError(f"voice {voice!r} is neither a recording nor a voice file (.json): give the path of one")
         if Path(voice).suffix == ".json":
             return styles.read(voice, self.model)
-        return self.clone(torch.from_numpy(audio.load(voice, self.rate)[0]))
+        wav, d = audio.load(voice, self.rate)[0], self.p.doctor
+        start, end = audio.speech_span(wav, self.rate, d.trim_db, d.keep_silence)  # as in training
+        return self.clone(torch.from_numpy(wav[round(start * self.rate) : round(end * self.rate)]))
 
     def synthesize(
         self, text: str, voice: str | None = None, seed: int = 0, lang: str | None = None, speaking_rate: float = 1.0
