@@ -2,13 +2,14 @@
 
 import os
 import shutil
+from dataclasses import replace
 from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 import torch
 
-from ttslib import manifest, params, pipeline
+from ttslib import dataset, manifest, params, pipeline
 from ttslib.systems import system_class
 
 
@@ -57,3 +58,29 @@ def clips(spoken):
     train, val = (pipeline.features(system, spoken, split, p) for split in ("train", "val"))
     system.measure(train)
     return system, train, val
+
+
+# --- of systems that speak in the voice of a prompt; the module's own `p` says which -----------------------------------
+
+
+@pytest.fixture(scope="module")
+def encoded(p, spoken, tmp_path_factory):
+    """Training rows (two speakers, one of them with a single clip) and their features."""
+    rows = spoken.split("train")
+    rows = [*rows[:-1], replace(rows[-1], speaker="lonely")]
+    fresh = system_class(p.system).fresh(p, rows)
+    cache = tmp_path_factory.mktemp("features")
+    return rows, dataset.encode_all(fresh, rows, pipeline.reader(fresh, spoken), cache, 1.0)
+
+
+@pytest.fixture
+def system(p, encoded):
+    """A fresh one, measured, as training starts from it."""
+    made = system_class(p.system).fresh(p, encoded[0])
+    made.measure(encoded[1])
+    return made
+
+
+@pytest.fixture
+def batch(encoded):
+    return dataset.collate([encoded[1][i] for i in (0, 1, 2, len(encoded[1]) - 1)])

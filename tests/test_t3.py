@@ -22,28 +22,6 @@ def p():
     return params.load("qaa", system="t3", tracking="disabled", device="cpu", threads=1)
 
 
-@pytest.fixture(scope="module")
-def encoded(p, spoken, tmp_path_factory):
-    """Training rows (two speakers, one of them with a single clip) and their features."""
-    rows = spoken.split("train")
-    rows = [*rows[:-1], replace(rows[-1], speaker="lonely")]
-    system = System.fresh(p, rows)
-    cache = tmp_path_factory.mktemp("features")
-    return rows, dataset.encode_all(system, rows, lambda r: pipeline.recording(spoken, r, system.rate), cache, 1.0)
-
-
-@pytest.fixture
-def system(p, encoded):
-    made = System.fresh(p, encoded[0])
-    made.measure(encoded[1])
-    return made
-
-
-@pytest.fixture
-def batch(encoded):
-    return dataset.collate([encoded[1][i] for i in (0, 1, 2, len(encoded[1]) - 1)])
-
-
 def test_the_stop_code_is_the_last_target_of_each_clip_and_no_other(system, batch):
     ids, lengths = system.net.between(batch["codes"], batch["codes_len"])
     for i, count in enumerate(batch["codes_len"].tolist()):

@@ -88,8 +88,9 @@ def examine(clips: Iterable[Clip | Dropped], p: Params) -> tuple[list[Row], list
     found = [item for item in read if isinstance(item, Clip)]
     cases = []
     for clip, measured in zip(found, measure_all([c.audio for c in found], p), strict=True):
-        judged = p.doctor.transcripts == "judge"
-        text = texts.normalise(clip.text, clip.lang, homophones=p.text.homophones) if judged else clip.text.strip()
+        text = clip.text.strip()
+        if p.doctor.judges_texts:
+            text = texts.normalise(clip.text, clip.lang, homophones=p.text.homophones)
         if isinstance(measured, Measured):
             cases.append(Case(clip, text, measured, verdict(text, clip.lang, measured, p.doctor)))
         else:
@@ -262,15 +263,14 @@ def verdict(text: str, lang: str, m: Measured, doctor: Doctor) -> Refusal | None
             f"; its channels cancel out (one alone has {m.loudest:.1f} dB)" if m.loudest > doctor.min_rms_db else ""
         )
         return "silent", f"{m.level:.1f} dB RMS, min_rms_db is {doctor.min_rms_db:g}{cancel}"
-    judged = doctor.transcripts == "judge"
-    if judged and (refusal := unreadable(text, lang, doctor)):
+    if doctor.judges_texts and (refusal := unreadable(text, lang, doctor)):
         return refusal
     if seconds < doctor.min_seconds:
         return "too short", f"{seconds:.2f} s of speech in {m.seconds:.2f} s, min_seconds is {doctor.min_seconds:g}"
     if seconds > doctor.max_seconds:
         return "too long", f"{seconds:.2f} s of speech in {m.seconds:.2f} s, max_seconds is {doctor.max_seconds:g}"
     speed = len(text) / seconds
-    if judged and speed > doctor.max_chars_per_second:
+    if doctor.judges_texts and speed > doctor.max_chars_per_second:
         limit = f"max_chars_per_second is {doctor.max_chars_per_second:g}"
         return "rate", f"{len(text)} characters in {seconds:.2f} s = {speed:.1f} per second, {limit}"
     return None
@@ -293,7 +293,7 @@ def compare(cases: Sequence[Case], doctor: Doctor) -> list[Case]:
     """Drop the later copies of a recording, and every copy when their transcripts contradict each other; where transcripts
     are ignored, when their speakers do."""
     copies: dict[str, list[Case]] = defaultdict(list)
-    judged = doctor.transcripts == "judge"
+    judged = doctor.judges_texts
 
     def says(case: Case) -> tuple[str, ...]:
         return (case.clip.lang, text_key(case.text)) if judged else (case.clip.speaker,)
@@ -326,12 +326,11 @@ def mark(cases: Sequence[Case], doctor: Doctor) -> list[Row]:
     rows = []
     for case in cases:
         clip, m = case.clip, case.measured
-        judged = doctor.transcripts == "judge"
-        again = [other for other in takes[sentence(case)] if other != clip.id and judged]
         found = [*heard(m, doctor), *usual[clip.lang].odd(case, doctor)]
-        found += written(case.text, clip.lang) if judged else []
-        if again:
-            found.append(f"duplicate text: {clip.speaker} also says it in {listed(again)}")
+        if doctor.judges_texts:
+            found += written(case.text, clip.lang)
+            if again := [other for other in takes[sentence(case)] if other != clip.id]:
+                found.append(f"duplicate text: {clip.speaker} also says it in {listed(again)}")
         about = dict(lang=clip.lang, speaker=clip.speaker, source=clip.source, licence=clip.licence)
         span = dict(start=m.start, end=m.end, rate=m.rate, sha=m.sha, split=clip.split or "train")
         rows.append(
@@ -396,7 +395,7 @@ class Usual:
         """How a clip differs from the others of its language, once there are enough of them."""
         if self.count < ENOUGH:
             return
-        away = (speed(case) - self.speed) / self.spread if doctor.transcripts == "judge" else 0.0
+        away = (speed(case) - self.speed) / self.spread if doctor.judges_texts else 0.0
         if abs(away) > doctor.rate_outlier:
             yield f"rate: {speed(case):.1f} characters per second, {away:+.1f} deviations from {self.speed:.1f}"
         louder = case.measured.level - self.level

@@ -75,12 +75,13 @@ def heard(system, found: Manifest) -> list[dict]:
         return rows
     for row in clips(system, found):
         recording = read(row)
-        near, cosine = system.nearest(system.clone(recording), found.split("train"))
+        clone = system.clone(recording)
+        near, cosine = system.nearest(clone, found.split("train"))
         told = {"voice": row.speaker, "text": row.raw, "recording": show.spoken(recording, system.rate)}
         player = show.spoken(read(near), system.rate)
         told["nearest training voice"] = show.Html(f"{near.speaker}, centred cosine {cosine:.2f}<br>{player}")
         if speaks(system):
-            for name, style in ("before: the mean voice", system.mean), ("after: cloned", system.clone(recording)):
+            for name, style in ("before: the mean voice", system.mean), ("after: cloned", clone):
                 told[name] = show.spoken(system.spoken(row.raw, style, lang=row.lang), system.rate)
         rows.append(told)
     return rows

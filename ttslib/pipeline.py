@@ -125,7 +125,8 @@ def train(p: Params, watch: Callable | None = None) -> Trained:
         parts = [features(system, found, split, p) for split in ("train", "val")]
         replayed, guard = replay(system, p)
     parts[0] = dataset.joined(parts[0], replayed)
-    p = p.model_copy(update={"train": schedule.in_steps(p.train, epoch_steps(p, parts[0], engine.num_processes))})
+    if (p.train.epochs, p.train.warmup_epochs) != (None, None):
+        p = p.model_copy(update={"train": schedule.in_steps(p.train, epoch_steps(p, parts[0], engine.num_processes))})
     system.measure(parts[0])
     if hasattr(system, "meet"):  # what speaking in its voices takes beside their features
         system.meet(found.split("train"), lambda row: recording(found, row, system.rate))

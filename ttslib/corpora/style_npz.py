@@ -30,7 +30,8 @@ def read(corpus: Corpus, lang: str, folder: Path) -> Iterator[Clip | Dropped]:
             f"{place}: no .npz in train/, val/ or test/ here; corpus.path must name the folder above these"
         )
     models, others, named = defaultdict(list), Counter(), {}
-    for split, file in bar([(s, f) for s, some in found.items() for f in some], "pairs"):
+    inside = {file: split for split, some in found.items() for file in some}
+    for file, split in bar(inside.items(), "pairs", len(inside)):
         try:
             pair = pairs.read(file)
         except pairs.PairError as error:
@@ -46,7 +47,7 @@ def read(corpus: Corpus, lang: str, folder: Path) -> Iterator[Clip | Dropped]:
         clips.append(Clip(name, file, pair.text, pair.lang, voice, "style_npz", files.licence(corpus), split))
     for language, count in others.items():
         yield Dropped(str(place), "other language", f"{count} files of language {language}, not {lang}")
-    for stray in sorted(p for p in place.rglob("*.npz") if p not in {f for some in found.values() for f in some}):
+    for stray in sorted(file for file in place.rglob("*.npz") if file not in inside):
         yield Dropped(str(stray), "no split", "it is not directly in train/, val/ or test/")
     if len(models) > 1:
         told = ", ".join(f"{model or 'unnamed'} ({some[0]})" for model, some in sorted(models.items()))

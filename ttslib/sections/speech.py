@@ -76,6 +76,10 @@ class Doctor(Section):
     test_share: Share = 0.04
     """share of each speaker's clips for the test split, never seen in training (0..1)"""
 
+    @property
+    def judges_texts(self) -> bool:
+        return self.transcripts == "judge"
+
 
 class Text(Section):
     units: Literal["characters", "phonemes", "tokenizer"] = "characters"

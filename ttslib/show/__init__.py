@@ -98,7 +98,7 @@ def curves(rows: Sequence[Mapping], names: Sequence[str] = ()) -> Figure:
         for colour, lang in zip(itertools.cycle(GUARDED), guarded, strict=False):
             line(ax, rows, f"val/{lang}/{name}", colour, f"validation {lang}", marker="s")
         ax.set(title=name, xlabel="step")
-        if ax.get_ylim()[0] > 0 or all(y >= 0 for drawn in ax.lines for y in drawn.get_ydata()):
+        if all(y >= 0 for drawn in ax.lines for y in drawn.get_ydata()):
             ax.set_ylim(bottom=0)  # but a loss under a learnt weight goes below
         ax.legend(frameon=False)
     line(axes[len(names)], rows, "lr", THIRD, "learning rate")

@@ -220,15 +220,13 @@ class System:
         for row in trained:
             first.setdefault(row.speaker, row)
         ttl = np.stack([known.ttl for known in spoken_with(list(first.values()), self.model).values()])
-        mean = self.net.mean_ttl.cpu().double().numpy()
-        cosines = styles.centred_cosine(ttl, np.broadcast_to(style.ttl, ttl.shape), mean)
+        cosines = styles.centred_cosine(ttl, np.broadcast_to(style.ttl, ttl.shape), report.means(self)["ttl"])
         return list(first.values())[int(cosines.argmax())], float(cosines.max())
 
     @property
     def mean(self) -> Style:
         """The style of nobody: what all voices have in common."""
-        rows = (getattr(self.net, f"mean_{name}").cpu().double().numpy() for name in ("ttl", "dp"))
-        return Style.of(*map(styles.unit, rows), self.model)
+        return Style.of(*map(styles.unit, report.means(self).values()), self.model)
 
     @property
     def digest(self) -> str:

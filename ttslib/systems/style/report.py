@@ -25,6 +25,7 @@ def arrays(some: Sequence[Style]) -> dict[str, np.ndarray]:
 
 
 def means(system) -> dict[str, np.ndarray]:
+    """`ttl` and `dp` of the mean style, float64; its rows are shorter than 1."""
     return {name: getattr(system.net, f"mean_{name}").cpu().double().numpy() for name in ("ttl", "dp")}
 
 
