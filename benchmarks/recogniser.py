@@ -14,12 +14,13 @@ import time
 
 import torch
 
-from ttslib import intervals, manifest, params, pipeline
-from ttslib.recognise import RATE, scores, training
+from ttslib import manifest, params, pipeline
+from ttslib.evaluate.understood import understood
+from ttslib.recognise import RATE, training
 
 
-def percent(one: intervals.Interval) -> str:
-    return f"{100 * one.value:5.1f} [{100 * one.low:4.1f}, {100 * one.high:5.1f}]"
+def percent(one: dict) -> str:
+    return f"{100 * one['value']:5.1f} [{100 * one['low']:4.1f}, {100 * one['high']:5.1f}]"
 
 
 def main() -> None:
@@ -31,11 +32,12 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=0)
     options = options.parse_args()
     for lang in options.langs:
-        p = params.load(lang)
+        given = {"evaluate.recogniser_minutes": options.minutes, "evaluate.recogniser_steps": options.steps}
+        p = params.load(lang, given)
         torch.set_num_threads(options.threads)
         found = manifest.prepare(p)
         wall, cpu = time.perf_counter(), time.process_time()
-        recogniser = training.for_language(p, options.minutes, options.steps, options.seed)
+        recogniser = training.for_language(p, found, lang, options.seed)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         held = found.split("val") + found.split("test")
         clips = {row.id: (row.raw, pipeline.recording(found, row, RATE)) for row in held}
@@ -44,8 +46,8 @@ def main() -> None:
         print(f"{lang}: {wall:.0f} s of wall clock, {cpu:.0f} s of CPU; {recogniser.about}")
         print(f"{lang}: {len(held)} held-out clips\n{'speech':20} {'CER %':22} {'WER %':22} faults")
         for folded in (False, True):
-            card = scores.understood(recogniser, {"recordings": clips, "Griffin-Lim": copies}, RATE, lang, folded)
-            for name, told in card["voices"].items():
+            card = understood(recogniser, {"recordings": clips, "Griffin-Lim": copies}, RATE, lang, folded)
+            for name, told in card.items():
                 print(
                     f"{name + ' folded' * folded:20} {percent(told['cer']):22} {percent(told['wer']):22} {told['faults']}"
                 )

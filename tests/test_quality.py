@@ -49,3 +49,31 @@ def test_without_the_package_it_says_what_to_install(monkeypatch, siren):
     monkeypatch.setattr(quality.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(QualityError, match=r"pip install --no-deps speechmos==0\.0\.1\.1"):
         quality.dnsmos(siren, RATE, "am")
+
+
+class Loud(torch.nn.Module):
+    def forward(self, wav: torch.Tensor) -> torch.Tensor:
+        return wav.abs().mean(dim=1) + 0.0001 * wav.shape[1]
+
+
+def test_a_predictor_is_named_and_hears_16_khz(tmp_path, siren):
+    torch.jit.script(Loud()).save(tmp_path / "utmos.pt")
+    predict, label = quality.predictor(f"utmos={tmp_path / 'utmos.pt'}")
+    assert "English-trained" in label and "utmos.pt" in label
+    wav = torch.from_numpy(siren)
+    assert predict(wav, RATE, "am") == pytest.approx(float(wav.abs().mean()) + 4.8, abs=1e-4)
+    assert predict(wav, 2 * RATE, "am") == pytest.approx(float(wav.abs().mean()) + 2.4, abs=0.05)
+    assert quality.predictor(None) == (None, None)
+    with pytest.raises(QualityError, match="not a TorchScript file"):
+        quality.predictor(f"utmos={tmp_path / 'none.pt'}")
+    with pytest.raises(QualityError, match="predicts no opinion"):
+        quality.predictor("mosnet")
+    with pytest.raises(QualityError, match="finite mono"):
+        predict(torch.zeros(RATE), RATE, "am")
+
+
+@needs("speechmos")
+def test_dnsmos_by_name_is_its_overall_score(siren):
+    predict, label = quality.predictor("dnsmos")
+    assert predict(torch.from_numpy(siren), RATE, "am") == pytest.approx(KNOWN["ovrl_mos"], abs=2e-3)
+    assert "not calibrated for other languages" in label

@@ -1,11 +1,10 @@
 """Speaker similarity computes what Resemblyzer does, and says where its floor and its ceiling are."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 from official import needs
+from transformers import Wav2Vec2FeatureExtractor, WavLMConfig, WavLMForXVector
 
 from ttslib import espeak, similarity
 from ttslib.dataset import BadClip
@@ -56,13 +55,15 @@ def test_voices_of_espeak_are_told_apart():
             f"{name}{i}": (name, torch.from_numpy(espeak.speak(t, f"am+{variant}")[0])) for i, t in enumerate(lines)
         }
 
-    recordings = clips("man", "m3") | clips("woman", "f2")
-    card = similarity.scores(similarity.encoder(), clips("man", "m3"), recordings, 22050)
-    assert card["encoder"] == "resemblyzer 0.1.4" and "English" in card["trained_on"]
-    assert card["floor"] < card["ceiling"] - 0.1
-    assert card["median"] > card["floor"] + 0.1
-    swapped = {key: ("man", wav) for key, (_, wav) in clips("woman", "f2").items()}
-    assert similarity.scores(similarity.encoder(), swapped, recordings, 22050)["median"] < card["median"] - 0.1
+    recordings = {key: (*clip, 22050) for key, clip in (clips("man", "m3") | clips("woman", "f2")).items()}
+    encoder = similarity.of("resemblyzer")
+    assert similarity.identity(encoder)["encoder"] == "resemblyzer 0.1.4" and "English" in encoder.trained_on
+    speakers = similarity.Speakers(encoder, recordings)
+    for key, (who, wav, rate) in recordings.items():
+        told = speakers.compare(wav, rate, who, key)
+        assert told["similarity"] > told["stranger"] + 0.1
+        swapped = speakers.compare(wav, rate, {"man": "woman", "woman": "man"}[who], key)
+        assert swapped["stranger"] == pytest.approx(told["similarity"], abs=1e-6)
 
 
 def noises(seed: int, count: int, slope: float) -> list[torch.Tensor]:
@@ -74,31 +75,52 @@ def noises(seed: int, count: int, slope: float) -> list[torch.Tensor]:
     return [0.3 * wav / wav.abs().max() for wav in made]
 
 
-def test_floor_and_ceiling_surround_a_voice(weights):
+def test_a_speaker_is_the_mean_of_his_other_sentences(weights):
     encoder = similarity.encoder(weights)
-    recordings = {f"a{i}": ("a", wav) for i, wav in enumerate(noises(0, 4, 0.0))}
-    recordings |= {f"b{i}": ("b", wav) for i, wav in enumerate(noises(1, 4, 1.5))}
-    spoken = {f"a{i}": ("a", wav) for i, wav in enumerate(noises(2, 4, 0.0))}
-    card = similarity.scores(encoder, spoken, recordings, RATE)
-    assert card["sentences"].keys() == spoken.keys() and not card["failed"]
-    assert card["floor"] < card["median"] <= card["ceiling"] + 0.01
-    mean = torch.stack([encoder.embed(recordings[f"a{i}"][1], RATE) for i in (1, 2, 3)]).mean(0)
-    expected = float(encoder.embed(spoken["a0"][1], RATE) @ (mean / mean.norm()))  # a0's own recording is left out
-    assert card["sentences"]["a0"] == pytest.approx(expected, abs=1e-6)
+    recordings = {f"a{i}": ("a", wav, RATE) for i, wav in enumerate(noises(0, 4, 0.0))}
+    recordings |= {f"b{i}": ("b", wav, RATE) for i, wav in enumerate(noises(1, 4, 1.5))}
+    speakers = similarity.Speakers(encoder, recordings)
+    spoken = noises(2, 1, 0.0)[0]
+    told = speakers.compare(spoken, RATE, "a", "a0")
+    vector = encoder.embed(spoken, RATE)
+    for name, who, places in (("similarity", "a", (1, 2, 3)), ("stranger", "b", (0, 1, 2, 3))):
+        mean = torch.stack([encoder.embed(recordings[f"{who}{i}"][1], RATE) for i in places]).mean(0)
+        assert told[name] == pytest.approx(float(vector @ (mean / mean.norm())), abs=1e-6)
+    assert told["stranger"] < told["similarity"]
 
 
-def test_what_cannot_be_compared_is_said(weights):
+def test_what_cannot_be_compared_has_no_score(weights):
     encoder = similarity.encoder(weights)
     voice, silence = noises(0, 1, 0.0)[0], torch.zeros(RATE)
-    card = similarity.scores(
-        encoder, {"x": ("a", voice), "y": ("a", silence)}, {"x": ("a", voice), "z": ("a", voice)}, RATE
-    )
-    assert card["failed"] == {"speech y": "silence has no voice"}
-    assert card["floor"] is None and math.isclose(card["ceiling"], 1, abs_tol=1e-5)
-    alone = similarity.scores(encoder, {"x": ("a", voice)}, {"x": ("a", voice)}, RATE)
-    assert alone["median"] is None and "no other recording of a" in alone["failed"]["speech x"]
-    with pytest.raises(SimilarityError, match="no recording"):
-        similarity.scores(encoder, {"x": ("a", voice)}, {}, RATE)
+    speakers = similarity.Speakers(encoder, {"x": ("a", voice, RATE), "y": ("a", silence, RATE)})
+    assert speakers.failed == {"y": "silence has no voice"}
+    assert speakers.compare(voice, RATE, "a", "x") == {}, "there is no other recording"
+    assert speakers.compare(voice, RATE, "a", "z") == {"similarity": pytest.approx(1, abs=1e-5)}
+    with pytest.raises(BadClip, match="silence"):
+        speakers.compare(silence, RATE, "a", "z")
+
+
+def test_x_vectors_of_transformers_are_the_models_own(tmp_path):
+    config = WavLMConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, conv_dim=(8, 8),
+        conv_stride=(5, 64), conv_kernel=(10, 64), num_conv_pos_embeddings=4, num_conv_pos_embedding_groups=2,
+        tdnn_dim=(8, 8, 8, 8, 8), xvector_output_dim=12,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = WavLMForXVector(config).eval()
+    model.save_pretrained(tmp_path)
+    Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(tmp_path)
+    encoder = similarity.of(f"transformers={tmp_path}")
+    wav = siren(20000)
+    inputs = Wav2Vec2FeatureExtractor(do_normalize=True)(wav.numpy(), sampling_rate=RATE, return_tensors="pt")
+    with torch.no_grad():
+        expected = model(**inputs).embeddings[0]
+    assert torch.allclose(encoder.embed(wav, RATE), expected / expected.norm(), atol=1e-6)
+    assert encoder.name == str(tmp_path) and encoder.hash == similarity.of(f"transformers={tmp_path}").hash
+    with pytest.raises(SimilarityError, match="names no speaker encoder"):
+        similarity.of("wavlm")
+    with pytest.raises(SimilarityError, match="not a speaker encoder"):
+        similarity.of(f"transformers={tmp_path}/none")
 
 
 def test_loudness_and_rate_are_not_the_voice(weights):

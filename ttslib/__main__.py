@@ -82,7 +82,11 @@ def parser() -> argparse.ArgumentParser:
         sub = verbs.add_parser(name, help=text)
         sub.add_argument("run", type=Path, help="a run's folder, or a checkpoint or exported folder")
         sub.set_defaults(verb=verb)
-        if name != "evaluate":
+        if name == "evaluate":
+            sub.add_argument(
+                "overrides", nargs="*", metavar="key=value", help="of the run's params, e.g. evaluate.per_set=20"
+            )
+        else:
             sub.add_argument("--out", type=Path, required=True, help="where to write")
         if name == "voice":
             sub.add_argument("--voice", help="a recording, or a speaker that the run knows (default: the first)")
@@ -222,10 +226,10 @@ def generate(options) -> int:
 
 
 def evaluate(options) -> None:
-    from ttslib import pipeline
+    from ttslib import scorecard
 
-    card = pipeline.evaluate(options.run)
-    print(json.dumps(card["median"]))
+    card = scorecard.make(options.run, options.overrides)
+    print(json.dumps(card.get("voices") or card["median"], ensure_ascii=False))
 
 
 def export(options) -> None:

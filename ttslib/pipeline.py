@@ -5,6 +5,7 @@ import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ import torch
 from torch import Tensor
 
 from ttslib import adapt, audio, checkpoint, codecs, dataset, forgetting, manifest, runs, schedule, session, show
-from ttslib import evaluate as scores
 from ttslib import text as normalisers
 from ttslib.codecs import kept
+from ttslib.evaluate import judges
+from ttslib.evaluate.choice import Small, Verdict
+from ttslib.evaluate.judges import Asked, Judges
 from ttslib.manifest import Manifest, Row
 from ttslib.params import Params
 from ttslib.systems import system_class
@@ -131,13 +134,14 @@ def train(p: Params, watch: Callable | None = None) -> Trained:
     if hasattr(system, "meet"):  # what speaking in its voices takes beside their features
         system.meet(found.split("train"), lambda row: recording(found, row, system.rate))
     run = session.agreed(runs.start(p), engine)
+    listen = listener(run, system, found, p) if engine.is_main_process else None
     quarantined = [bad for part in (*parts, *guard.values()) for bad in part.quarantined]
     if engine.is_main_process and not p.resume:  # a resume may be refused, and then must leave the run as it was
         run.folder.mkdir(parents=True, exist_ok=True)
         checkpoint.write_json(run.folder / "data.json", {"manifest": str(found.folder), "digest": found.digest})
         checkpoint.write_json(run.folder / "quarantined.json", quarantined)
     track = Track(p, run, watch, main=engine.is_main_process)
-    result = fit(system, *parts, p, run, track, listener(run, track, fixed_sentences(p, found), p), engine, guard)
+    result = fit(system, *parts, p, run, track, listen and partial(listen, track), engine, guard)
     return Trained(voice(run), run, result)
 
 
@@ -198,26 +202,30 @@ def load(folder: str | Path):
     return system
 
 
-def held_out(found: Manifest, count: int | None = None) -> list[Row]:
-    """Clips never trained on (test, else val, else, said by their `split`, train), those nearest 3 s first: neither single
-    words nor paragraphs."""
-    rows = next(filter(None, map(found.split, ("test", "val", "train"))))
+def held_out(found: Manifest, count: int | None = None, splits: Sequence[str] = ("test", "val", "train")) -> list[Row]:
+    """The clips of the first of these splits that has any (where it is train, it says so in their `split`), those nearest
+    3 s first: neither single words nor paragraphs."""
+    rows = next(filter(None, map(found.split, splits)))
     return sorted(rows, key=lambda row: abs(row.seconds - 3.0))[:count]
 
 
-def speakable(found: Manifest) -> list[Row]:
+def speakable(found: Manifest, splits: Sequence[str] = ("test", "val", "train")) -> list[Row]:
     """Held-out clips whose letters are all in the training texts; where a small training set has none such, its own."""
     letters = set("".join(row.text for row in found.split("train")))
-    return [row for row in held_out(found) if set(row.text) <= letters] or found.split("train")
+    return [row for row in held_out(found, splits=splits) if set(row.text) <= letters] or found.split("train")
 
 
-def fixed_sentences(p: Params, found: Manifest, count: int = 3) -> list[tuple[str, str, str, Row | None]]:
-    """What is spoken at every evaluation, as `(text, lang, speaker, recorded row)`: the params' own, else held-out ones."""
-    rows = speakable(found)
-    if p.synthesis.sentences:
-        return [(text, rows[0].lang, rows[0].speaker, None) for text in p.synthesis.sentences]
-    known = system_class(p.system)
-    return [(row.raw, row.lang, voice_of(known, found, row), row) for row in rows[:count]]
+def fixed_sentences(p: Params, found: Manifest) -> list[Asked]:
+    """What is spoken at every evaluation: the texts of `evaluate.small` validation clips, so that the test split chooses no
+    checkpoint, and the params' own sentences, which have no recording."""
+    known, rows = system_class(p.system), speakable(found, ("val", "test", "train"))
+    asked = [
+        Asked(row.id, "small", row.lang, row.raw, row.speaker, voice_of(known, found, row), row)
+        for row in rows[: p.evaluate.small]
+    ]
+    return asked + [
+        asked[0]._replace(id=f"own {i}", set="own", text=text, row=None) for i, text in enumerate(p.synthesis.sentences)
+    ]
 
 
 def voice_of(system, found: Manifest, row: Row) -> str:
@@ -225,20 +233,30 @@ def voice_of(system, found: Manifest, row: Row) -> str:
     return str(found.audio(row)) if hasattr(system, "clone") else row.speaker
 
 
-def listener(run: runs.Run, track: Track, sentences: Sequence[tuple], p: Params) -> Callable:
-    """A function for `fit`: speaks the sentences at an evaluation into `samples/step_<step>/` and the dashboards. A system
-    whose codes cannot be made sound here says so each time."""
+def listener(run: runs.Run, system, found: Manifest, p: Params) -> Callable[..., Verdict | None]:
+    """`listen(track, system, step)`: speaks the fixed sentences into `samples/step_<step>/` and to the dashboards, and has
+    those with a recording read back. A system whose codes cannot be made sound here says so each time."""
+    asked = fixed_sentences(p, found)
+    small = [one for one in asked if one.row is not None]
+    speaks = getattr(system, "reads", True) and not getattr(system, "mute", "")
+    readers = judges.readers(p, found, dict.fromkeys(one.lang for one in small)) if speaks else {}
+    recordings = [recording(found, one.row, system.rate) for one in small] if readers else []
+    ears = Small(Judges(readers, homophones=p.evaluate.homophones), small, recordings, system.rate) if readers else None
 
-    def listen(system, step: int) -> None:
+    def listen(track: Track, system, step: int) -> Verdict | None:
         if mute := getattr(system, "mute", ""):
             print(f"step {step}: nothing to listen to; {mute}", file=sys.stderr)
-            return
-        for i, (text, lang, speaker, _) in enumerate(sentences):
-            wav = system.synthesize(text, voice=speaker, lang=lang, speaking_rate=p.synthesis.speaking_rate)
+            return None
+        spoken = {}
+        for i, one in enumerate(asked):
+            rate = p.synthesis.speaking_rate
+            wav = system.synthesize(one.text, voice=one.voice, lang=one.lang, speaking_rate=rate)
             file = audio.save(run.samples / f"step_{step:06d}" / f"{i}.wav", wav, system.rate)
+            spoken[one.id] = wav
             if track.wandb:
                 picture = show.png(show.mel(audio.log_mel(wav, system.rate).T, audio.HOP / system.rate))
-                track.listen(str(i), file, text, picture, step)
+                track.listen(str(i), file, one.text, picture, step)
+        return ears and ears.verdict(spoken, system.rate)
 
     return listen
 
@@ -285,28 +303,6 @@ def speak(system, texts: Sequence[str], folder: Path, **choices) -> list[Path]:
         audio.save(folder / f"{i:04d}.wav", system.synthesize(text, **choices), system.rate)
         for i, text in enumerate(texts)
     ]
-
-
-def evaluate(folder: str | Path) -> dict:
-    """Score a run on its held-out clips and write `scorecard.json` into it."""
-    run = runs.Run(Path(folder))
-    if run.trained is None:
-        raise runs.RunError(f"{folder}: no checkpoint in it; give a run's folder, outputs/<lang>/<system>/<run>")
-    found = manifest.read(checkpoint.read_json(run.folder / "data.json")["manifest"])
-    system = voice(run)
-    held, read = held_out(found), reader(system, found)
-    if hasattr(system, "scorecard"):
-        card = system.scorecard(held, found.split("train"), read)
-    else:
-        card = scores.scorecard(system, held, read)
-    card |= {
-        "run": str(run.folder),
-        "checkpoint": run.trained.resolve().name,
-        "source": held[0].source,
-        "split": held[0].split,
-    }
-    checkpoint.write_json(run.folder / "scorecard.json", card)
-    return card
 
 
 def trained(p: Params, watch: Callable | None = None) -> runs.Run:

@@ -8,6 +8,8 @@ differences between systems on the same sentences mean anything, and those need 
 """
 
 import importlib.util
+from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -38,8 +40,42 @@ def package() -> ModuleType:
 
 def label(lang: str) -> str:
     """What stands beside the scores."""
-    trained = "English-trained" if lang == "en" else f"English-trained, not calibrated for {lang}"
+    trained = "English-trained" if lang == "en" else f"English-trained, not calibrated for {lang or 'other languages'}"
     return f"DNSMOS P.835 and P.808 (speechmos 0.0.1.1), {trained}"
+
+
+def predictor(spec: str | None) -> tuple[Callable[[Tensor, int, str], float] | None, str | None]:
+    """The overall score `(wav, rate, lang) -> 1..5` that `dnsmos` or `utmos=<TorchScript file>` names, and its label.
+
+    A UTMOS file (Saeki et al. 2022) takes 16 kHz `(1, samples)` and gives one number. Raises `QualityError`.
+    """
+    if spec is None:
+        return None, None
+    kind, _, source = spec.partition("=")
+    if spec == "dnsmos":
+        package()
+        return lambda wav, rate, lang: dnsmos(wav, rate, lang)["ovrl_mos"], label("")
+    if kind != "utmos" or not source:
+        raise QualityError(f"{spec!r} predicts no opinion scores: give dnsmos or utmos=<TorchScript file>")
+    try:
+        net = torch.jit.load(source, map_location="cpu").eval()
+    except (RuntimeError, ValueError) as error:
+        raise QualityError(f"utmos={source}: not a TorchScript file: {str(error).splitlines()[0]}") from None
+
+    @torch.no_grad()
+    def utmos(wav: Tensor, rate: int, lang: str) -> float:
+        return float(net(audio.resampled(checked(wav), rate, RATE)[None]).squeeze())
+
+    return utmos, f"UTMOS, {Path(source).name}, English-trained, not calibrated for other languages"
+
+
+def checked(wav: Tensor | np.ndarray) -> Tensor:
+    wav = torch.as_tensor(wav)
+    if wav.ndim != 1 or not wav.is_floating_point() or not wav.isfinite().all() or not len(wav) or not wav.any():
+        raise QualityError(
+            f"expected finite mono samples (samples,) with a sound in them, got {wav.dtype} {tuple(wav.shape)}"
+        )
+    return wav.detach().float().cpu()
 
 
 def dnsmos(wav: Tensor | np.ndarray, rate: int, lang: str) -> dict:
@@ -49,12 +85,7 @@ def dnsmos(wav: Tensor | np.ndarray, rate: int, lang: str) -> dict:
     Speech of less than 9 s is repeated, longer speech scored in windows 1 s apart, as the package does. Raises
     `QualityError` for samples that are not mono and finite, or that are silent: a score of nothing would look like one.
     """
-    wav = torch.as_tensor(wav)
-    if wav.ndim != 1 or not wav.is_floating_point() or not wav.isfinite().all() or not len(wav) or not wav.any():
-        raise QualityError(
-            f"expected finite mono samples (samples,) with a sound in them, got {wav.dtype} {tuple(wav.shape)}"
-        )
-    samples = audio.resampled(wav.detach().float().cpu(), rate, RATE).numpy()
+    samples = audio.resampled(checked(wav), rate, RATE).numpy()
     samples = samples / max(1.0, float(np.abs(samples).max()))
     told = package().run(samples, sr=RATE)
     return {name: float(told[name]) for name in SCORES} | {"predictor": label(lang)}

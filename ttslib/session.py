@@ -1,7 +1,9 @@
 """What the loop stands on: the Accelerate engine, optimizers, validation, and the run's state in and out of checkpoints."""
 
 import json
+import math
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from ttslib import adapt, checkpoint, provenance, units
 from ttslib.dataset import Features, Position, collate, plan, to_device
 from ttslib.ema import Ema
+from ttslib.evaluate.choice import Verdict
 from ttslib.params import Params, ParamsError
 from ttslib.runs import Run
 from ttslib.schedule import Schedule
@@ -86,7 +89,10 @@ class Progress:
 
     step: int = 0
     position: Position = Position()
-    best: float = float("inf")
+    best: list[float] = field(default_factory=list)
+    """what was told of the best evaluation so far, see `judge`"""
+    judge_was: str | None = None
+    """who listened to it"""
     stale: int = 0
     """evaluations since the best one"""
     evaluated: int = -1
@@ -100,14 +106,27 @@ class Progress:
     rise: dict[str, float] = field(default_factory=dict)
     """by how much it was above that at the last evaluation"""
 
-    def judge(self, score: float, choose: str = "validation") -> None:
-        self.stale = 0 if score < self.best or choose == "last" else self.stale + 1
-        self.best = min(self.best, score)
+    def judge(self, loss: float, heard: Verdict | None = None, choose: str = "speech") -> None:
+        """Is it better than the best before it: by what was heard, then by the validation loss? Another listener than before
+        begins anew."""
+        heard = heard if choose == "speech" else None
+        told, who = [*(heard.key if heard else ()), loss], heard and heard.judge
+        if self.best and who != self.judge_was:
+            print(
+                f"step {self.step}: {who} judges now, {self.judge_was} did before; `best` is chosen anew",
+                file=sys.stderr,
+            )
+            self.best = []
+        better = all(map(math.isfinite, told)) and (not self.best or told < self.best)
+        if better or choose == "last":
+            self.best, self.judge_was, self.stale = told, who, 0
+        else:
+            self.stale += 1
         self.evaluated = self.step
 
     @property
     def is_best(self) -> bool:
-        """These very weights have the lowest validation loss so far, or are the last ones where those are chosen."""
+        """These very weights are the best so far, or the last ones where those are chosen."""
         return self.stale == 0 and self.evaluated == self.step
 
     def note(self, values: dict[str, float]) -> None:

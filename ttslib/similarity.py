@@ -1,7 +1,8 @@
 """Does it sound like the speaker? The cosine of two voices, between what other speakers and the speaker himself reach.
 
-    encoder = similarity.encoder()                              # Resemblyzer's weights; `encoder.name` goes into the result
-    card = similarity.scores(encoder, spoken, recordings, rate)
+    encoder = similarity.of("resemblyzer")             # whose weights the package carries; `identity` goes into the result
+    speakers = similarity.Speakers(encoder, recordings)
+    speakers.compare(wav, rate, "f1", "sentence-3")    # {"similarity": 0.87, "stranger": 0.62}
 
 Resemblyzer 0.1.4 (Apache-2.0; Wan et al. 2018, generalised end-to-end loss) carries its weights in the package. It was
 trained on English speech (LibriSpeech, VoxCeleb); it hears voices of other languages, and what counts is where a score lies
@@ -12,15 +13,16 @@ import hashlib
 import importlib.util
 import math
 import pickle
-import statistics
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ttslib import audio, voice_encoder
+from ttslib.adapt.tables import fingerprint
 from ttslib.checkpoint import CheckpointError
 from ttslib.dataset import BadClip
 from ttslib.voice_encoder import HOP, PARTIAL, RATE, STEP, WINDOW, VoiceEncoder
@@ -34,8 +36,38 @@ class SimilarityError(ValueError):
     """No encoder, or nothing to compare; the message says what to install or to give."""
 
 
+class Encoder(Protocol):
+    """A named embedding. `hash` is SHA-256 of the weights, or the commit of a hub repository."""
+
+    name: str
+    hash: str
+    trained_on: str
+
+    def embed(self, wav: Tensor | np.ndarray, rate: int) -> Tensor:
+        """`(samples,)` at `rate` Hz -> `(numbers,)` of unit length. Raises `BadClip` for what has no voice in it."""
+
+
+def of(spec: str) -> Encoder:
+    """The encoder that `resemblyzer`, `resemblyzer=<file>` or `transformers=<hub id or folder>` names.
+
+    Raises `SimilarityError` naming what to install, or what is wrong with the files.
+    """
+    kind, _, source = spec.partition("=")
+    if kind == "resemblyzer":
+        return encoder(source or None)
+    if kind == "transformers" and source:
+        return XVectors(source)
+    raise SimilarityError(
+        f"{spec!r} names no speaker encoder: give resemblyzer, resemblyzer=<file> or transformers=<hub id or folder>"
+    )
+
+
+def identity(encoder: Encoder) -> dict[str, str]:
+    return {"encoder": encoder.name, "hash": encoder.hash, "trained_on": encoder.trained_on}
+
+
 class SpeakerEncoder:
-    """A named embedding: `embed` gives 256 numbers of unit length. `hash` is that of the weights."""
+    """Resemblyzer's: 256 numbers."""
 
     trained_on = "English speech (LibriSpeech, VoxCeleb 1 and 2), not calibrated for other languages"
 
@@ -106,66 +138,64 @@ def packaged() -> Path:
     return Path(found.submodule_search_locations[0]) / "pretrained.pt"
 
 
-def scores(
-    encoder: SpeakerEncoder,
-    spoken: Mapping[str, tuple[str, Tensor]],
-    recordings: Mapping[str, tuple[str, Tensor]],
-    rate: int,
-) -> dict:
-    """Similarity of speech to its speaker's recordings; both are `id -> (speaker, (samples,) at rate Hz)`.
+class Speakers:
+    """The speakers of some recordings, `id -> (speaker, (samples,), Hz)`: each is the mean of his embeddings, left out that
+    of the sentence that is compared, so that what is said does not help. `failed` has what has no voice in it, and why."""
 
-    A sentence is compared with the mean of the speaker's recordings of *other* sentences, so that what is said does not
-    help. `ceiling` is the same for the recordings themselves, `floor` for the recordings against the other speakers' means;
-    None where there is one recording, or one speaker. What has no voice in it is `failed`, with the reason.
-    """
-    failed: dict[str, str] = {}
-    own = vectors(encoder, recordings, rate, "recording", failed)
-    heard = vectors(encoder, spoken, rate, "speech", failed)
-    sentences, ceiling, floor = {}, {}, {}
-    for key, (speaker, vector) in heard.items():
-        if (mean := voice(own, speaker, key)) is None:
-            failed[f"speech {key}"] = f"there is no other recording of {speaker} to compare with"
-        else:
-            sentences[key] = float(vector @ mean)
-    speakers = sorted({speaker for speaker, _ in own.values()})
-    for key, (speaker, vector) in own.items():
-        if (mean := voice(own, speaker, key)) is not None:
-            ceiling[key] = float(vector @ mean)
-        strange = [voice(own, other, key) for other in speakers if other != speaker]
-        if strange := [mean for mean in strange if mean is not None]:
-            floor[key] = max(float(vector @ mean) for mean in strange)
-    return {
-        "encoder": encoder.name,
-        "hash": encoder.hash,
-        "trained_on": encoder.trained_on,
-        "sentences": sentences,
-        "median": statistics.median(sentences.values()) if sentences else None,
-        "ceiling": statistics.median(ceiling.values()) if ceiling else None,
-        "floor": statistics.median(floor.values()) if floor else None,
-        "failed": failed,
-    }
+    def __init__(self, encoder: Encoder, recordings: Mapping[str, tuple[str, Tensor, int]]):
+        self.encoder, self.vectors, self.failed = encoder, {}, {}
+        for key, (speaker, wav, rate) in recordings.items():
+            try:
+                self.vectors[key] = speaker, encoder.embed(wav, rate)
+            except BadClip as error:
+                self.failed[key] = str(error)
 
+    def mean(self, speaker: str, but: str) -> Tensor | None:
+        """A speaker's mean without one sentence; None where nothing is left."""
+        rest = [vector for key, (who, vector) in self.vectors.items() if who == speaker and key != but]
+        return voice_encoder.normalised(torch.stack(rest).mean(0)) if rest else None
 
-def vectors(encoder: SpeakerEncoder, clips: Mapping, rate: int, what: str, failed: dict[str, str]) -> dict:
-    """`id -> (speaker, (256,))` of the clips that have a voice in them; the others go into `failed`."""
-    if not clips:
-        raise SimilarityError(f"speaker similarity: there is no {what} to compare")
-    found = {}
-    for key, (speaker, wav) in clips.items():
-        try:
-            found[key] = speaker, encoder.embed(wav, rate)
-        except BadClip as error:
-            failed[f"{what} {key}"] = str(error)
-    return found
-
-
-def voice(own: Mapping, speaker: str, but: str) -> Tensor | None:
-    """The mean of a speaker's vectors, without that of one sentence; None where nothing is left."""
-    rest = [vector for key, (who, vector) in own.items() if who == speaker and key != but]
-    return voice_encoder.normalised(torch.stack(rest).mean(0)) if rest else None
+    def compare(self, wav: Tensor, rate: int, speaker: str, key: str) -> dict[str, float]:
+        """`similarity`, the cosine of speech `(samples,)` of the sentence `key` and its speaker, and `stranger`, that of the
+        other speaker who is nearest: the floor. What there is not to compare with has no score. Of a recording the first
+        is the ceiling. Raises `BadClip` for what has no voice in it."""
+        vector = self.encoder.embed(wav, rate)
+        told = {"similarity": [self.mean(speaker, key)]}
+        told["stranger"] = [self.mean(who, key) for who in {who for who, _ in self.vectors.values()} - {speaker}]
+        cosines = {name: [float(vector @ mean) for mean in means if mean is not None] for name, means in told.items()}
+        return {name: max(found) for name, found in cosines.items() if found}
 
 
 def louder(wav: Tensor) -> Tensor:
     """Brought up to `LOUD_DBFS` where it is quieter, as the package's `normalize_volume` does."""
     change = LOUD_DBFS - 20 * wav.square().mean().sqrt().log10()
     return wav * 10 ** (change.clamp(min=0) / 20)
+
+
+class XVectors:
+    """A speaker verification model of Transformers with an x-vector head (WavLM, UniSpeech-SAT, wav2vec 2.0)."""
+
+    trained_on = "unknown: see its model card"
+
+    def __init__(self, source: str):
+        from transformers import AutoFeatureExtractor, AutoModelForAudioXVector
+
+        try:
+            self.extractor = AutoFeatureExtractor.from_pretrained(source)
+            self.net, told = AutoModelForAudioXVector.from_pretrained(source, output_loading_info=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise SimilarityError(f"transformers={source}: not a speaker encoder with x-vectors: {error}") from error
+        if told["missing_keys"]:
+            raise SimilarityError(f"transformers={source}: its files lack {sorted(told['missing_keys'])[0]}")
+        self.net.eval()
+        self.name = source
+        self.hash = getattr(self.net.config, "_commit_hash", None) or fingerprint(self.net)
+
+    @torch.no_grad()
+    def embed(self, wav: Tensor | np.ndarray, rate: int) -> Tensor:
+        hears = self.extractor.sampling_rate
+        wav = audio.resampled(torch.as_tensor(wav, dtype=torch.float32), rate, hears)
+        if not voice_encoder.checked(wav, hears // 10).abs().max() > 0:
+            raise BadClip("silence has no voice")
+        inputs = self.extractor(wav.numpy(), sampling_rate=hears, return_tensors="pt")
+        return voice_encoder.normalised(self.net(**inputs).embeddings[0])

@@ -25,7 +25,7 @@ from ttslib.track import Track
 
 @dataclass(frozen=True)
 class Result:
-    """How a run ended, and its lowest validation loss.
+    """How a run ended, and the validation loss of its best checkpoint.
 
     `stopped` is steps, budget, patience, forgetting, SIGTERM or SIGINT.
     """
@@ -43,7 +43,8 @@ def fit(
     """Train until the steps, the minutes or the patience are used up, or a signal asks to end.
 
     Writes checkpoints and history into `run`. `listen(system, step)` is called at every evaluation on the main process,
-    with the averaged weights in place. `guard` holds the validation clips of each language that must not be forgotten.
+    with the averaged weights in place; the verdict it may return chooses `best`. `guard` holds the validation clips of each
+    language that must not be forgotten.
     Raises `TrainError` after more than `train.max_skips` steps in a row without a finite gradient, `CheckpointError` when
     `p.resume` meets a checkpoint of other data, units or network.
     """
@@ -76,11 +77,10 @@ def fit(
         with ema.swapped(), checkpoint.own_rng(p.seed):
             terms = session.validate(system, val, p, engine)
             score = system.verdict(terms)
-            now.judge(score, p.train.choose)
-            row = {f"val/{k}": v for k, v in terms.items()} | {"val/total": score}
+            heard = session.agreed(listen(system, now.step) if listen and engine.is_main_process else None, engine)
+            now.judge(score, heard, p.train.choose)
+            row = {f"val/{k}": v for k, v in terms.items()} | {"val/total": score} | (heard.row() if heard else {})
             track.log(row | forgetting.watch(system, guard, now, p, engine), now.step)
-            if listen and engine.is_main_process:
-                listen(system, now.step)
         files.save(now, schedule)
         schedule.paused(time.monotonic() - began)
 
@@ -131,7 +131,7 @@ def fit(
     system.nets = raw
     for net in raw.values():
         net.eval()
-    return Result(now.step, stopped, schedule.seconds, now.best)
+    return Result(now.step, stopped, schedule.seconds, now.best[-1] if now.best else float("inf"))
 
 
 def why_stop(stop: Stop, schedule: Schedule, now: session.Progress, p: Params) -> str | None:

@@ -4,10 +4,10 @@ import numpy as np
 import torch
 
 from ttslib import audio, codecs
-from ttslib import evaluate as scores
 from ttslib.checks.rows import Failed, few
 from ttslib.checks.subject import Subject, spread
 from ttslib.dataset import Features, checked
+from ttslib.evaluate import distances as scores
 from ttslib.manifest import Row
 
 AGAIN, LOOKED_AT = 4, 500  # clips that are encoded again, examples whose codes are looked through

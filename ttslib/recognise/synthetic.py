@@ -31,30 +31,28 @@ BELOW, KEEP = 40.0, 0.05  # dB, seconds: what is trimmed from the ends, as the d
 PAUSES, ENDS = {"am": "፣"}, {"am": "።"}  # other languages: , and .
 
 
-def pairs(p: Params, found: Manifest, count: int, seed: int) -> Iterator[tuple[Tensor, str]]:
+def pairs(p: Params, found: Manifest, lang: str, count: int, seed: int) -> Iterator[tuple[Tensor, str]]:
     """`count` pairs of `(samples,)` at 16 kHz and bare text. What espeak-ng refuses is made anew.
 
     Raises `RecogniserError` for a corpus with too few words, or one spoken by every variant there is.
     """
     rng = random.Random(seed)
-    voices = others(p.lang, p.corpus.voices)
-    writer = Sentences([row.text for row in found.split("train")], p.lang, rng)
-    held = {bare(row.text, p.lang) for row in found.rows if row.split != "train"}
+    voices = others(lang, p.corpus.voices)
+    writer = Sentences([row.text for row in found.split("train")], lang, rng)
+    held = {bare(row.text, lang) for row in found.rows if row.split != "train"}
     refused = 0
     while count:
         line = writer.sentence()
-        said = bare(line, p.lang)
+        said = bare(line, lang)
         if said in held or not said:
             continue
         pace = round(rng.uniform(SLOWER, FASTER) * p.corpus.words_per_minute)
         try:
-            wav, _ = espeak.speak(text.normalise(line, p.lang), rng.choice(voices), min(450, max(80, pace)))
+            wav, _ = espeak.speak(text.normalise(line, lang), rng.choice(voices), min(450, max(80, pace)))
         except espeak.EspeakError as error:
             refused += 1
             if refused > count:
-                raise RecogniserError(
-                    f"espeak-ng refuses more than it speaks of {p.lang}; the last: {error}"
-                ) from error
+                raise RecogniserError(f"espeak-ng refuses more than it speaks of {lang}; the last: {error}") from error
             continue
         wav = audio.resample(wav, rng.choice(TAKEN_FOR), RATE)
         start, end = audio.speech_span(wav, RATE, BELOW, KEEP)

@@ -1,6 +1,6 @@
 """A recogniser of ours, trained in minutes on one language's speech.
 
-    recogniser = training.for_language(p, minutes=4)                 # found where it was trained before, else trained
+    recogniser = training.for_language(p, found, "am")               # found where it was trained before, else trained
     recogniser = training.train(pairs, "am", minutes=4)              # on (samples at 16 kHz, text) pairs
 
     outputs/<lang>/recognisers/ctc-<digest>/                         what `recognise.of("ctc=<folder>")` opens
@@ -16,6 +16,7 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -23,7 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from ttslib import checkpoint, dataset, manifest, paths, pipeline
+from ttslib import checkpoint, dataset, paths, pipeline
+from ttslib.manifest import Manifest
 from ttslib.params import Params
 from ttslib.recognise import RATE, RecogniserError, synthetic
 from ttslib.recognise.ctc import HOP, MELS, CtcRecogniser, features
@@ -39,34 +41,35 @@ ROOM = 1.3  # frames for every label, so that CTC has some to choose from, stret
 FREQUENCY_MASKS, WIDEST, LONGEST_MASK, EVERY = 1, 15, 5, 100  # SpecAugment: masks; bands; frames; frames a mask
 
 
-def for_language(p: Params, minutes: float = 4.0, steps: int | None = None, seed: int = 0) -> CtcRecogniser:
-    """A recogniser of `p.lang` for the corpus of `p`; trained first where there is none, in `minutes` of wall clock, the
-    making of synthetic speech included, or in `steps`, which are the same on every run.
+def for_language(p: Params, found: Manifest, lang: str, seed: int = 0) -> CtcRecogniser:
+    """A recogniser of `lang` for the corpus `found`; trained first where there is none, in `evaluate.recogniser_minutes` of
+    wall clock, the making of synthetic speech included, or in `evaluate.recogniser_steps`.
 
     Raises `RecogniserError` when the corpus has nothing to learn from.
     """
-    found = manifest.prepare(p)
+    minutes, steps = p.evaluate.recogniser_minutes, p.evaluate.recogniser_steps
+    found = replace(found, rows=tuple(row for row in found.rows if row.lang == lang))
     told = [RECIPE, minutes, steps, seed, found.digest]
     name = f"ctc-{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]}"
-    where = paths.outputs() / p.lang / "recognisers" / name
+    where = paths.outputs() / lang / "recognisers" / name
     if (where / "recogniser.json").is_file():
         return CtcRecogniser.load(where)
+    print(f"a recogniser of {lang} is trained, {minutes:g} minutes: {where}", file=sys.stderr)
     began = time.monotonic()
-    held = {bare(row.text, p.lang) for row in found.rows if row.split != "train"}
+    held = {bare(row.text, lang) for row in found.rows if row.split != "train"}
     if p.corpus.source == "espeak":
         count = round(UTTERANCES_A_MINUTE * minutes)
-        pairs = list(synthetic.pairs(p, found, count, seed))
-        source = (
-            f"espeak-ng {p.lang}, {count} made sentences by {len(synthetic.others(p.lang, p.corpus.voices))} variants"
-        )
+        pairs = list(synthetic.pairs(p, found, lang, count, seed))
+        variants = len(synthetic.others(lang, p.corpus.voices))
+        source = f"espeak-ng {lang}, {count} made sentences by {variants} variants"
     else:
-        rows = [row for row in found.split("train") if bare(row.text, p.lang) not in held]
+        rows = [row for row in found.split("train") if bare(row.text, lang) not in held]
         pairs = [(pipeline.recording(found, row, RATE), row.text) for row in rows]
         source = f"{rows[0].source if rows else 'nothing'}, {len(rows)} training recordings of this corpus"
-    if leaked := sorted(held & {bare(line, p.lang) for _, line in pairs}):
+    if leaked := sorted(held & {bare(line, lang) for _, line in pairs}):
         raise RecogniserError(f"{len(leaked)} held-out sentences are among those to learn from, as {leaked[0]!r}")
     spent = (time.monotonic() - began) / 60
-    made = train(pairs, p.lang, max(minutes - spent, 0.0), steps, seed)
+    made = train(pairs, lang, max(minutes - spent, 0.0), steps, seed)
     made.about |= {"trained_on": source, "corpus": found.digest, "minutes_with_speech": (time.monotonic() - began) / 60}
     made.save(where)
     print(f"{made.name}: {made.about['steps']} steps on {source}; in {where}", file=sys.stderr)
@@ -87,6 +90,7 @@ def train(
     """
     if minutes is None and steps is None:
         raise RecogniserError("how long? give minutes or steps")
+    began = time.monotonic()
     spoken = [(features(wav), bare(line, lang)) for wav, line in pairs]
     characters = [" ", *sorted({char for _, line in spoken for char in line} - {" "})]
     ids = {char: number for number, char in enumerate(characters, 1)}
@@ -95,8 +99,8 @@ def train(
     clips = [clip for clip in labelled if fits(clip, stride)]
     with checkpoint.own_rng(seed):
         made = CtcRecogniser(lang, characters, {"width": WIDTH, "depth": DEPTH, "stride": stride})
-        began = time.monotonic()
-        taken, loss = learn(made.net, clips, minutes, steps, seed)
+        left = minutes and max(minutes - (time.monotonic() - began) / 60, 0.0)
+        taken, loss = learn(made.net, clips, left, steps, seed)
     if not taken:
         raise RecogniserError(f"{lang}: not one step in {minutes} minutes; give it more")
     digest = hashlib.sha256()

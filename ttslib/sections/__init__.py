@@ -6,6 +6,7 @@ import yaml
 from pydantic import Field
 
 from ttslib.sections.base import Count, Positive, Section
+from ttslib.sections.evaluation import Evaluate
 from ttslib.sections.speech import Corpus, Data, Doctor, Source, Text, Vocab
 from ttslib.sections.systems import T3, Acoustic, IndexTTS, MelCodec, Pairs, Pocket, Style, Vits
 from ttslib.sections.training import Adapt, Lora, Replay, Synthesis, Train
@@ -17,6 +18,7 @@ __all__ = [
     "Corpus",
     "Data",
     "Doctor",
+    "Evaluate",
     "IndexTTS",
     "Lora",
     "MelCodec",
@@ -94,6 +96,8 @@ class Params(Section):
     """optimisation"""
     synthesis: Synthesis = Synthesis()
     """what is spoken while listening"""
+    evaluate: Evaluate = Evaluate()
+    """how speech is judged"""
 
     @property
     def langs(self) -> list[str]:

@@ -88,11 +88,12 @@ class Train(Section):
     """periodic checkpoint every so many steps"""
     keep: Count = 2
     """periodic checkpoints kept; best and latest are always kept"""
-    choose: Literal["validation", "last"] = "validation"
-    """which checkpoint is `best`, heard and exported: that of the lowest validation loss, or of the last evaluation (a few
-    clips learnt by heart: what others say is foretold worse from the first step on)"""
+    choose: Literal["speech", "validation", "last"] = "speech"
+    """which checkpoint is `best`, heard and exported: the one that is understood best (`evaluate.small` validation clips:
+    character errors above the recordings', then faulty sentences, then the validation loss), that of the lowest validation
+    loss, or of the last evaluation"""
     patience: int | None = Field(default=None, ge=1)
-    """stop after so many evaluations without a better validation loss; null = never"""
+    """stop after so many evaluations without a better one, as `choose` says; null = never"""
     log_every: Count = 10
     """history row every so many steps"""
     max_skips: int = Field(default=3, ge=0)
@@ -101,6 +102,6 @@ class Train(Section):
 
 class Synthesis(Section):
     sentences: list[str] = []
-    """fixed sentences spoken at every evaluation; empty = the first three of the test split"""
+    """sentences of your own spoken at every evaluation, beside the texts of `evaluate.small` validation clips"""
     speaking_rate: Positive = 1.0
     """speed of synthesized speech: 1.25 is a quarter faster"""

@@ -89,8 +89,10 @@ def curves(rows: Sequence[Mapping], names: Sequence[str] = ()) -> Figure:
     validated = {tuple(k.split("/")[1:]) for r in rows for k in r if k.startswith("val/")}
     names = list(names) or sorted({key[0] for key in validated if len(key) == 1} - {"total"})
     guarded = sorted({key[0] for key in validated if len(key) == 2})
-    columns = min(5, len(names) + 1)
-    figure, axes = panel(-(-(len(names) + 1) // columns), columns, width=3.1 * columns, height=2.7)
+    understood = any("speech/cer" in row for row in rows)
+    panels = len(names) + 1 + understood
+    columns = min(5, panels)
+    figure, axes = panel(-(-panels // columns), columns, width=3.1 * columns, height=2.7)
     axes = axes.ravel()
     for ax, name in zip(axes, names, strict=False):
         line(ax, rows, name, INK, "training")
@@ -103,7 +105,13 @@ def curves(rows: Sequence[Mapping], names: Sequence[str] = ()) -> Figure:
         ax.legend(frameon=False)
     line(axes[len(names)], rows, "lr", THIRD, "learning rate")
     axes[len(names)].set(title="learning rate", xlabel="step")
-    for ax in axes[len(names) + 1 :]:
+    if understood:
+        line(axes[len(names) + 1], rows, "speech/cer", SECOND, "voice", marker="o")
+        line(axes[len(names) + 1], rows, "speech/cer_floor", THIRD, "recordings")
+        axes[len(names) + 1].set(title="misread characters (CER)", xlabel="step")
+        axes[len(names) + 1].set_ylim(bottom=0)
+        axes[len(names) + 1].legend(frameon=False)
+    for ax in axes[panels:]:
         ax.remove()
     return figure
 

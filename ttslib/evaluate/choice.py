@@ -1,0 +1,58 @@
+"""Which checkpoint is best is said by who listens: a few validation texts, spoken and read back at every evaluation.
+
+A checkpoint is better when fewer of its characters are misread, beyond what is misread of the recordings; then when fewer
+sentences are faulty; then by its validation loss. At the floor the recogniser tells no more, so nothing below it counts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from ttslib import intervals
+
+if TYPE_CHECKING:  # the loop knows verdicts; judges bring audio files with them
+    from ttslib.evaluate.judges import Asked, Judges
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was heard at an evaluation: CER and that of the recordings, faulty sentences, of how many, and by whom."""
+
+    cer: float
+    floor: float
+    faulty: int
+    sentences: int
+    judge: str
+
+    @property
+    def key(self) -> tuple[float, float]:
+        """Lower is better."""
+        return max(0.0, self.cer - self.floor), float(self.faulty)
+
+    def row(self) -> dict[str, float]:
+        """For the history."""
+        return {"speech/cer": self.cer, "speech/cer_floor": self.floor, "speech/faulty": float(self.faulty)}
+
+
+class Small:
+    """The small set of one run: `asked` with their recordings `(samples,)` at `rate` Hz, read once for the floor."""
+
+    def __init__(self, judges: "Judges", asked: Sequence["Asked"], recordings: Sequence[Tensor], rate: int):
+        self.judges, self.asked = judges, [one for one in asked if one.lang in judges.recognisers]
+        self.seconds = {one.id: len(wav) / rate for one, wav in zip(asked, recordings, strict=True)}
+        clips = {one.id: wav for one, wav in zip(asked, recordings, strict=True)}
+        self.floor = self.errors([judges.read(one, clips[one.id], rate) for one in self.asked])
+
+    @staticmethod
+    def errors(read: Sequence[dict]) -> float | None:
+        return intervals.rate(*zip(*[one["cer"] for one in read], strict=True)).value if read else None
+
+    def verdict(self, spoken: dict[str, Tensor], rate: int) -> Verdict | None:
+        """Of speech by id; None where nobody reads."""
+        if not self.asked:
+            return None
+        read = [self.judges.read(one, spoken[one.id], rate, self.seconds[one.id]) for one in self.asked]
+        who = ", ".join(sorted({one.name for one in self.judges.recognisers.values()}))
+        return Verdict(self.errors(read), self.floor, sum(bool(one["faults"]) for one in read), len(read), who)
