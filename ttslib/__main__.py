@@ -8,7 +8,11 @@
     train    params/am.yaml minutes=10 run=a   -> outputs/am/acoustic/a/
     speak    outputs/am/acoustic/a --text "..." --out hello.wav    (or --file sentences.txt --out folder/)
     generate outputs/am/acoustic/a --out folder/    speak a test set, to be resumed: the held-out clips, or --file table.csv
-    evaluate outputs/am/acoustic/a             -> scorecard.json
+    evaluate outputs/am/acoustic/a             -> scorecard.json: understood? like the recordings? beside their floors
+    card     outputs/am/acoustic/a             -> card.md: data, licences, base, scores, fingerprints
+    listen   said/a said/b --out folder/       a blind test of folders that `generate` wrote: one page to send to listeners
+    opinions folder/test.key.json answers/     what their answers say; as JSON
+    feedback folder/test.key.json answers/ --voice a --out feedback.jsonl    what of it can be trained on
     export   outputs/am/acoustic/a --out folder/
     voice    outputs/am/pocket/a --voice me.wav --out me.safetensors    one voice in a file, for the system's own runtime
     validate params/am.yaml                    print the resolved params
@@ -38,7 +42,27 @@ def main(arguments: list[str] | None = None) -> int:
 
 def expected() -> tuple[type[Exception], ...]:
     """Errors that are about the user's input and speak for themselves; anything else is a bug and keeps its traceback."""
-    from ttslib import adapt, audio, checkpoint, codecs, dataset, espeak, items, manifest, runs, styles, train, units
+    from ttslib import (
+        adapt,
+        audio,
+        baselines,
+        checkpoint,
+        codecs,
+        dataset,
+        espeak,
+        feedback,
+        items,
+        listen,
+        manifest,
+        quality,
+        recognise,
+        runs,
+        similarity,
+        styles,
+        testsets,
+        train,
+        units,
+    )  # fmt: skip
     from ttslib.corpora.clip import CorpusError
     from ttslib.pairs.building import Refused
     from ttslib.pairs.supertonic import RuntimeMissing
@@ -47,6 +71,8 @@ def expected() -> tuple[type[Exception], ...]:
         params.ParamsError, CorpusError, manifest.ManifestError, dataset.DatasetError, checkpoint.CheckpointError,
         runs.RunError, train.TrainError, adapt.AdaptError, units.UnitsError, audio.AudioError, espeak.EspeakError,
         codecs.CodecError, items.GenerationError, styles.StyleError, RuntimeMissing, Refused, FileNotFoundError,
+        recognise.RecogniserError, similarity.SimilarityError, quality.QualityError, testsets.TestsetError,
+        listen.ListenError, listen.SoundError, listen.AnswersError, baselines.BaselineError, feedback.FeedbackError,
     )  # fmt: skip
 
 
@@ -73,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
         if name == "validate":
             sub.add_argument("--document", action="store_true", help="print the text of params/default.yaml instead")
     for name, verb, text in (
+        ("card", card, "write a run's model card"),
         ("speak", speak, "speak texts with a trained run"),
         ("generate", generate, "speak a test set with a trained run, and count how it went"),
         ("evaluate", evaluate, "score a trained run on its held-out clips"),
@@ -86,7 +113,7 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument(
                 "overrides", nargs="*", metavar="key=value", help="of the run's params, e.g. evaluate.per_set=20"
             )
-        else:
+        elif name != "card":
             sub.add_argument("--out", type=Path, required=True, help="where to write")
         if name == "voice":
             sub.add_argument("--voice", help="a recording, or a speaker that the run knows (default: the first)")
@@ -105,6 +132,29 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--seed", type=int, default=0)
             sub.add_argument("--limit", type=count, help="no more than so many of them")
             sub.add_argument("--again", action="store_true", help="speak also what is in --out already")
+    sub = verbs.add_parser("listen", help="make a blind listening test")
+    sub.add_argument("voices", nargs="+", help="folders of `generate`; name=folder to call one otherwise")
+    sub.add_argument("--out", type=Path, required=True, help="folder of the page and its key")
+    sub.add_argument("--kind", choices=["cmos", "abx", "mushra"], default="cmos")
+    sub.add_argument(
+        "--reference", type=Path, help="mushra: a run's folder, whose held-out recordings are the reference"
+    )
+    sub.add_argument("--limit", type=count, help="no more than so many sentences")
+    sub.add_argument("--title", default="Listening test")
+    sub.set_defaults(verb=listen)
+    for name, verb, text in (
+        ("opinions", opinions, "analyse listeners' answers"),
+        ("feedback", feedback, "make a feedback set of listeners' answers"),
+    ):
+        sub = verbs.add_parser(name, help=text)
+        sub.add_argument("key", type=Path, help="the .key.json that `listen` wrote")
+        sub.add_argument("answers", type=Path, help="folder of the listeners' .json")
+        sub.set_defaults(verb=verb)
+    sub.add_argument("--voice", required=True, help="whose faults: its name in the test")
+    sub.add_argument(
+        "--corrected", type=Path, help="re-recorded or corrected clips, as corpus.source=custom reads them"
+    )
+    sub.add_argument("--out", type=Path, required=True, help="the feedback file, for 03_train -p feedback")
     return top
 
 
@@ -228,8 +278,41 @@ def generate(options) -> int:
 def evaluate(options) -> None:
     from ttslib import scorecard
 
-    card = scorecard.make(options.run, options.overrides)
-    print(json.dumps(card.get("voices") or card["median"], ensure_ascii=False))
+    own = options.run / "params.yaml"
+    card = scorecard.make(options.run, params.load(own, options.overrides) if own.is_file() else None)
+    print(json.dumps(card["median"] if "table" in card else card["voices"], ensure_ascii=False))
+
+
+def card(options) -> None:
+    from ttslib import card
+
+    print(card.write(options.run))
+
+
+def listen(options) -> None:
+    from ttslib import listen
+
+    named = [voice.partition("=") for voice in options.voices]
+    systems = {name if equals else Path(name).name: source or name for name, equals, source in named}
+    if len(systems) < len(named):
+        raise listen.ListenError(f"two voices have one name: {', '.join(options.voices)}; give name=folder")
+    texts, reference = (None, None) if options.reference is None else listen.recordings(options.reference)
+    texts = (texts or listen.texts(systems))[: options.limit]
+    made = listen.build(options.out, systems, texts, options.kind, reference=reference, title=options.title)
+    print(json.dumps({key: str(value) if isinstance(value, Path) else value for key, value in made.items()}))
+
+
+def opinions(options) -> None:
+    from ttslib import listen
+
+    print(json.dumps(listen.analyse(options.key, options.answers), ensure_ascii=False))
+
+
+def feedback(options) -> None:
+    from ttslib import feedback
+
+    entries = feedback.gathered(options.key, options.answers, options.voice, options.corrected)
+    print(feedback.write(options.out, entries))
 
 
 def export(options) -> None:

@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from ttslib import audio, pipeline, runs, show
+from ttslib import audio, pipeline, runs, scoreboard, show
+from ttslib.listen import ListenError, SoundError
 from ttslib.manifest import Manifest, Row
 from ttslib.params import Params
 
@@ -47,18 +48,12 @@ def made(system, found: Manifest) -> show.Figure:
     return show.bars(medians, "centred cosine", "held-out voices: 0 is the mean voice, 1 the right one")
 
 
-def before_after(run: runs.Run, system, p: Params, found: Manifest) -> show.Html:
-    """The fixed sentences as they were spoken at the first and last evaluation, beside the recordings; of a system that
-    does not speak here, what it says of held-out voices."""
+def before_after(run: runs.Run, system, p: Params, found: Manifest, count: int = 8) -> show.Html:
+    """The fixed sentences as they were spoken at the first and last evaluation, beside the recordings, worst first; of a
+    system that does not speak here, what it says of held-out voices."""
     if not speaks(system):
         return show.table(heard(system, found))
-    compared = []
-    for i, (text, *_, row) in enumerate(pipeline.fixed_sentences(p, found)):
-        steps = run.spoken(i)
-        told = {f"step {s}": show.spoken_file(f) for s, f in (steps[0], steps[-1])}
-        original = show.spoken(pipeline.recording(found, row, 16000), 16000) if row else ""
-        compared.append({"text": text} | told | {"recording": original})
-    return show.table(compared)
+    return scoreboard.before_after(run, p, found, count)
 
 
 def heard(system, found: Manifest) -> list[dict]:
@@ -89,18 +84,46 @@ def heard(system, found: Manifest) -> list[dict]:
 
 def scores(card: dict) -> show.Html:
     """The scorecard as a table."""
-    if "table" in card:
-        told = f"{card['scored']} of {card['held_out']} clips, {card['voices']} held-out voices"
-        return show.table([{"": told} | row for row in card["table"]])
-    told = {"sentences": f"{card['scored']} of {card['held_out']}"}
-    return show.table([told | card["median"] | card.get("tally", {})])
+    if "table" not in card:
+        return scoreboard.voices(card)
+    told = f"{card['scored']} of {card['held_out']} clips, {card['voices']} held-out voices"
+    return show.table([{"": told} | row for row in card["table"]])
 
 
 def spread(card: dict) -> show.Figure:
-    """The spread of what matters most over the sentences or clips."""
+    """What matters most: how much is misread of each set of sentences; of an encoder of voices, the cosines of the clips."""
     if "table" in card:
         return show.histogram([c["ttl_cosine"] for c in card["sentences"]], "centred cosine of style_ttl", "per clip")
-    return show.histogram([s["mcd_db"] for s in card["sentences"]], "mel-cepstral distortion (dB)", "per sentence")
+    return scoreboard.by_set(card)
+
+
+def details(card: dict, found: Manifest) -> show.Html:
+    """The worst sentences first, to be heard beside their recordings; of an encoder of voices, its clips."""
+    return show.table(card["sentences"][:20]) if "table" in card else scoreboard.worst(card, found)
+
+
+def sets(card: dict) -> show.Html:
+    """The voice on each set of sentences, and who judged."""
+    if "table" in card:
+        return show.Html("<p>Clips of held-out voices are its only set.</p>")
+    return show.Html(scoreboard.sets(card) + scoreboard.judged_by(card))
+
+
+def blind(run: runs.Run, card: dict) -> dict:
+    """The blind test of `scoreboard.blind`, and in `told` where its page lies, or why there is none."""
+    if "table" in card:
+        return {"told": show.Html("<p>An encoder of voices is judged by the speech of its runtime: ttslib listen.</p>")}
+    try:
+        test = scoreboard.blind(run, card)
+    except (ListenError, SoundError) as reason:
+        return {"told": show.Html(f"<p>No blind test: {show.escaped(str(reason))}</p>")}
+    facts = {name: str(test[name]) for name in ("page", "key", "trials")} | {"answers": str(scoreboard.answers(run))}
+    return test | {"told": show.table([facts])}
+
+
+def opinions(run: runs.Run, test: dict) -> show.Html:
+    """Where the test lies, and what listeners have said of it."""
+    return show.Html(test["told"] + (scoreboard.said(run, test) if "key" in test else ""))
 
 
 def tempo(system, row: Row, rates: Sequence[float] = (0.8, 1.0, 1.25)) -> show.Html:

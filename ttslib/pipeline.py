@@ -256,7 +256,10 @@ def listener(run: runs.Run, system, found: Manifest, p: Params) -> Callable[...,
             if track.wandb:
                 picture = show.png(show.mel(audio.log_mel(wav, system.rate).T, audio.HOP / system.rate))
                 track.listen(str(i), file, one.text, picture, step)
-        return ears and ears.verdict(spoken, system.rate)
+        verdict = ears and ears.verdict(spoken, system.rate)
+        if verdict:
+            checkpoint.write_json(run.samples / f"step_{step:06d}" / "heard.json", verdict.sentences)
+        return verdict
 
     return listen
 

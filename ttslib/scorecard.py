@@ -1,7 +1,7 @@
 """A run before its judges: every sentence spoken and scored, beside its floors and beside other voices.
 
     card = scorecard.make("outputs/am/acoustic/first")                                   # as its params.yaml says
-    card = scorecard.make(folder, {"evaluate.recogniser": "transformers=openai/whisper-small"})
+    card = scorecard.make(folder, params.load("am", ["evaluate.recogniser=transformers=openai/whisper-small"]))
 
     <run>/scorecard.json                         `voices` (summaries by set), `sentences`, and who judged
     <run>/evaluation/<checkpoint>/voice/         what was spoken, as `ttslib generate` keeps it
@@ -15,7 +15,7 @@ floors; `voice` is the run; the others are `evaluate.baselines`.
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -34,8 +34,8 @@ FORMAT = 2
 Speech = Mapping[str, tuple[Tensor, int]]
 
 
-def make(folder: str | Path, overrides: Mapping | Iterable[str] = ()) -> dict:
-    """Score a run and write its `scorecard.json`; `overrides` are of its params (`evaluate.*`).
+def make(folder: str | Path, p: Params | None = None) -> dict:
+    """Score a run and write its `scorecard.json`, as `evaluate` of `p` says, or of its own params.
 
     Raises `RunError` for a folder without a checkpoint, and what the judges raise where they cannot be had.
     """
@@ -43,7 +43,7 @@ def make(folder: str | Path, overrides: Mapping | Iterable[str] = ()) -> dict:
     if run.trained is None:
         raise runs.RunError(f"{folder}: no checkpoint in it; give a run's folder, outputs/<lang>/<system>/<run>")
     found = manifest.read(checkpoint.read_json(run.folder / "data.json")["manifest"])
-    p, system = params.load(run.folder / "params.yaml", overrides), pipeline.voice(run)
+    p, system = p or params.load(run.folder / "params.yaml"), pipeline.voice(run)
     held = pipeline.held_out(found)
     told = {
         "format": FORMAT, "run": str(run.folder), "checkpoint": run.trained.resolve().name, "source": held[0].source,
@@ -126,9 +126,9 @@ def baseline(spec: str, asked: Sequence[Asked], folder: Path, seed: int) -> dict
     kind, _, source = spec.partition("=")
     if kind != "folder":
         other = baselines.of(spec)
-        if not hasattr(other, "clone"):  # its speakers are its own
-            asked = [one._replace(voice=None) for one in asked]
-        return generated(other, asked, folder, seed)
+        known = getattr(other, "speakers", ())  # of a voice that it does not have, its first
+        known = known if isinstance(known, list | tuple) else ()
+        return generated(other, [o._replace(voice=o.voice if o.voice in known else None) for o in asked], folder, seed)
     files = {one.id: Path(source) / f"{one.id}.wav" for one in asked}
     speech = {key: sound(file) for key, file in files.items() if file.is_file()}
     if not speech:

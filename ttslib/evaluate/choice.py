@@ -18,13 +18,14 @@ if TYPE_CHECKING:  # the loop knows verdicts; judges bring audio files with them
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was heard at an evaluation: CER and that of the recordings, faulty sentences, of how many, and by whom."""
+    """What was heard at an evaluation: CER and that of the recordings, how many sentences are faulty, and who says so."""
 
     cer: float
     floor: float
     faulty: int
-    sentences: int
     judge: str
+    sentences: tuple[dict, ...] = ()
+    """of each `id`, what was `heard`, its `cer` and `faults`"""
 
     @property
     def key(self) -> tuple[float, float]:
@@ -55,4 +56,5 @@ class Small:
             return None
         read = [self.judges.read(one, spoken[one.id], rate, self.seconds[one.id]) for one in self.asked]
         who = ", ".join(sorted({one.name for one in self.judges.recognisers.values()}))
-        return Verdict(self.errors(read), self.floor, sum(bool(one["faults"]) for one in read), len(read), who)
+        lines = tuple({"id": one.id} | told for one, told in zip(self.asked, read, strict=True))
+        return Verdict(self.errors(read), self.floor, sum(bool(one["faults"]) for one in read), who, lines)

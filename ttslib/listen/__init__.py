@@ -30,7 +30,18 @@ from ttslib.listen.design import ANCHOR, REFERENCE, ListenError, Text, plan, ref
 from ttslib.listen.sound import SoundError, low_anchor, matched
 from ttslib.listen.stimuli import Source, recordings, texts
 
-__all__ = ["AnswersError", "ListenError", "SoundError", "Text", "analyse", "build", "prepare", "recordings", "texts"]
+__all__ = [
+    "AnswersError",
+    "ListenError",
+    "SoundError",
+    "Text",
+    "analyse",
+    "build",
+    "prepare",
+    "recordings",
+    "texts",
+    "write",
+]
 
 
 def prepare(
@@ -70,9 +81,14 @@ def build(
     chooses their order: hand out 0, 1, 2, ... for exact balance (typed in, or as a link, `page.html#3`); without one it is
     drawn. Returns `page`, `key`, `test`, `trials` a listener has, `bytes` of the page and `loudness` (LUFS).
     """
-    key, sounds = prepare(systems, of, kind, **choices)
-    text = page.render(key, sounds, wording)
-    folder = Path(folder)
+    return write(folder, *prepare(systems, of, kind, **choices), wording)
+
+
+def write(
+    folder: str | Path, key: Mapping, sounds: Mapping[str, bytes], wording: Mapping[str, str] | None = None
+) -> dict:
+    """The files of a prepared test; see `build`."""
+    text, folder = page.render(key, sounds, wording), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     files = {"page": folder / f"{key['test']}.html", "key": folder / f"{key['test']}.key.json"}
     files["page"].write_text(text, encoding="utf-8")

@@ -129,6 +129,27 @@ def histogram(values: Sequence[float], xlabel: str, title: str = "") -> Figure:
     return figure
 
 
+def intervals(voices: Mapping[str, Mapping[str, Mapping]], ylabel: str, title: str = "") -> Figure:
+    """A score of several voices on several sets, `voice -> set -> {value, low, high}`, each with its interval."""
+    figure, axes = panel(width=9.0, height=3.2)
+    ax, places = axes[0, 0], list(dict.fromkeys(name for sets in voices.values() for name in sets))
+    for i, (voice, sets) in enumerate(voices.items()):
+        x = [places.index(name) + 0.7 * ((i + 0.5) / len(voices) - 0.5) for name in sets]
+        values = np.array([one["value"] for one in sets.values()])
+        bounds = [[np.nan if one[side] is None else one[side] for one in sets.values()] for side in ("low", "high")]
+        whiskers = np.abs(np.array(bounds, dtype=float) - values)
+        ax.errorbar(x, values, whiskers, fmt="o", markersize=4, capsize=2, linewidth=1, label=voice)
+    ax.set(ylabel=ylabel, title=title, xticks=range(len(places)))
+    ax.set_xticklabels(places, rotation=20, ha="right")
+    ax.set_ylim(bottom=0)
+    ax.legend(frameon=False)
+    return figure
+
+
+def escaped(text: str) -> str:
+    return html.escape(text)
+
+
 def space(points: Mapping[str, np.ndarray], title: str = "") -> Figure:
     """Voices as points `(n, 2)`: those `trained` on, and of held-out clips where each is `meant` to lie and is `heard`, with
     a line between the two: short lines are a good ear."""
