@@ -15,6 +15,7 @@ from ttslib import adapt, audio, checkpoint, codecs, dataset, forgetting, manife
 from ttslib import evaluate as scores
 from ttslib import text as normalisers
 from ttslib.codecs import kept
+from ttslib.feedback import Entry, asked
 from ttslib.manifest import Manifest, Row
 from ttslib.params import Params
 from ttslib.systems import system_class
@@ -116,21 +117,23 @@ def replay(system, p: Params) -> tuple[dict[str, dataset.Features], dict[str, da
 
 def train(p: Params, watch: Callable | None = None) -> Trained:
     """Prepare what is missing, train, and load the best checkpoint of the run."""
-    engine = session.engine(p)
+    engine, entries = session.engine(p), asked(p)
+    run = session.agreed(runs.start(p), engine)
     with engine.main_process_first():
         found = manifest.prepare(p)
-    system = beginning(p, found.split("train"))  # all together: it may have to train a codec first
+        heard = refined(entries, found, p, run) if entries else None
+    taught = heard.beside(found) if heard else found
+    system = beginning(p, taught.split("train"))  # all together: it may have to train a codec first
     p = system.p
     with engine.main_process_first():
-        parts = [features(system, found, split, p) for split in ("train", "val")]
+        parts = [features(system, taught, split, p) for split in ("train", "val")]
         replayed, guard = replay(system, p)
-    parts[0] = dataset.joined(parts[0], replayed)
+    parts[0] = heard.mixed(parts[0], replayed) if heard else dataset.joined(parts[0], replayed)
     if (p.train.epochs, p.train.warmup_epochs) != (None, None):
         p = p.model_copy(update={"train": schedule.in_steps(p.train, epoch_steps(p, parts[0], engine.num_processes))})
     system.measure(parts[0])
     if hasattr(system, "meet"):  # what speaking in its voices takes beside their features
-        system.meet(found.split("train"), lambda row: recording(found, row, system.rate))
-    run = session.agreed(runs.start(p), engine)
+        system.meet(taught.split("train"), lambda row: recording(taught, row, system.rate))
     quarantined = [bad for part in (*parts, *guard.values()) for bad in part.quarantined]
     if engine.is_main_process and not p.resume:  # a resume may be refused, and then must leave the run as it was
         run.folder.mkdir(parents=True, exist_ok=True)
@@ -141,9 +144,23 @@ def train(p: Params, watch: Callable | None = None) -> Trained:
     return Trained(voice(run), run, result)
 
 
+def refined(entries: Sequence[Entry], found: Manifest, p: Params, run: runs.Run):
+    """The run's feedback set, which the base is asked for: see `feedback.making.prepared`."""
+    from ttslib.feedback.making import prepared
+
+    return prepared(entries, base(p), lambda lang: recogniser(p, lang), found, p, run.folder / "feedback")
+
+
+def recogniser(p: Params, lang: str):
+    """Who judges speech of `lang`: one of ours, trained on the corpus of `p` where there is none yet."""
+    from ttslib.recognise import training
+
+    return training.for_language(p.model_copy(update={"lang": lang}))
+
+
 def epoch_steps(p: Params, clips: dataset.Features, processes: int) -> float:
     """Optimizer steps in a pass over the training clips, on average: batches are planned anew for each."""
-    stream = dataset.Stream(clips.lengths, p.data.frames, p.seed, replayed=clips.replayed, ratio=p.replay.ratio)
+    stream = dataset.Stream(clips.lengths, p.data.frames, p.seed, replayed=clips.replayed, ratio=p.replayed)
     return statistics.mean(len(stream.epoch(n)) for n in range(5)) / (p.data.accumulate * processes)
 
 
