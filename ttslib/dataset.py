@@ -134,6 +134,23 @@ def joined(own: Features, replayed: Mapping[str, Features]) -> Features:
     return whole
 
 
+def repeated(features: Features, counts: Mapping[str, int]) -> Features:
+    """The examples named by `counts`, each so many times, as `a`, `a#2`, `a#3`; what is quarantined is not carried over."""
+    made, taken = Features([], [], []), set()
+    for index, clip in enumerate(features.ids):
+        for turn in range(1, counts.get(clip, 0) + 1):
+            name = clip if turn == 1 else f"{clip}#{turn}"
+            while name in taken:
+                name += "#"
+            taken.add(name)
+            if index in features.ram:
+                made.ram[len(made)] = features.ram[index]
+            made.ids.append(name)
+            made.files.append(features.files[index])
+            made.lengths.append(features.lengths[index])
+    return made
+
+
 def row_key(row) -> str:
     """Names a feature by what it is computed from, so that a changed clip or transcript never meets a stale file."""
     content = [row.sha, row.start, row.end, row.text, row.lang, row.speaker]

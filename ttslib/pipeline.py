@@ -18,8 +18,10 @@ from ttslib.codecs import kept
 from ttslib.evaluate import judges
 from ttslib.evaluate.choice import Small, Verdict
 from ttslib.evaluate.judges import Asked, Judges
+from ttslib.feedback import Entry
+from ttslib.feedback import asked as given
 from ttslib.manifest import Manifest, Row
-from ttslib.params import Params
+from ttslib.params import Params, ParamsError
 from ttslib.systems import system_class
 from ttslib.track import Track
 from ttslib.train import Result, fit
@@ -119,21 +121,23 @@ def replay(system, p: Params) -> tuple[dict[str, dataset.Features], dict[str, da
 
 def train(p: Params, watch: Callable | None = None) -> Trained:
     """Prepare what is missing, train, and load the best checkpoint of the run."""
-    engine = session.engine(p)
+    engine, entries = session.engine(p), given(p)
+    run = session.agreed(runs.start(p), engine)
     with engine.main_process_first():
         found = manifest.prepare(p)
-    system = beginning(p, found.split("train"))  # all together: it may have to train a codec first
+        heard = refined(entries, found, p, run) if entries else None
+    taught = heard.beside(found) if heard else found
+    system = beginning(p, taught.split("train"))  # all together: it may have to train a codec first
     p = system.p
     with engine.main_process_first():
-        parts = [features(system, found, split, p) for split in ("train", "val")]
+        parts = [features(system, taught, split, p) for split in ("train", "val")]
         replayed, guard = replay(system, p)
-    parts[0] = dataset.joined(parts[0], replayed)
+    parts[0] = heard.mixed(parts[0], replayed) if heard else dataset.joined(parts[0], replayed)
     if (p.train.epochs, p.train.warmup_epochs) != (None, None):
         p = p.model_copy(update={"train": schedule.in_steps(p.train, epoch_steps(p, parts[0], engine.num_processes))})
     system.measure(parts[0])
     if hasattr(system, "meet"):  # what speaking in its voices takes beside their features
-        system.meet(found.split("train"), lambda row: recording(found, row, system.rate))
-    run = session.agreed(runs.start(p), engine)
+        system.meet(taught.split("train"), lambda row: recording(taught, row, system.rate))
     listen = listener(run, system, found, p) if engine.is_main_process else None
     quarantined = [bad for part in (*parts, *guard.values()) for bad in part.quarantined]
     if engine.is_main_process and not p.resume:  # a resume may be refused, and then must leave the run as it was
@@ -145,9 +149,25 @@ def train(p: Params, watch: Callable | None = None) -> Trained:
     return Trained(voice(run), run, result)
 
 
+def refined(entries: Sequence[Entry], found: Manifest, p: Params, run: runs.Run):
+    """The run's feedback set, which the base is asked for: see `feedback.making.prepared`."""
+    from ttslib.feedback.making import prepared
+
+    return prepared(entries, base(p), lambda lang: recogniser(p, lang), found, p, run.folder / "feedback")
+
+
+def recogniser(p: Params, lang: str):
+    """Who reads speech of `lang` back. Raises `ParamsError` where `evaluate.recogniser` is nobody."""
+    if p.evaluate.recogniser is None:
+        raise ParamsError(
+            "feedback: evaluate.recogniser is null, and somebody has to read the new attempts back; name one"
+        )
+    return judges.readers(p, manifest.read(manifest.folder(p)), [lang])[lang]
+
+
 def epoch_steps(p: Params, clips: dataset.Features, processes: int) -> float:
     """Optimizer steps in a pass over the training clips, on average: batches are planned anew for each."""
-    stream = dataset.Stream(clips.lengths, p.data.frames, p.seed, replayed=clips.replayed, ratio=p.replay.ratio)
+    stream = dataset.Stream(clips.lengths, p.data.frames, p.seed, replayed=clips.replayed, ratio=p.replayed)
     return statistics.mean(len(stream.epoch(n)) for n in range(5)) / (p.data.accumulate * processes)
 
 

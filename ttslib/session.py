@@ -193,6 +193,7 @@ def fingerprint(system, p: Params, engine: Accelerator, guard: Mapping[str, Feat
         keep |= {"base": system.adaptation["base"], "adapt": p.adapt.model_dump(mode="json", exclude={"base"})}
     watched = {lang: clips.digest for lang, clips in guard.items()}
     keep["replay"] = p.replay.lang and {"lang": p.replay.lang, "ratio": p.replay.ratio, "validation clips": watched}
+    keep["refine"] = p.refine.model_dump(mode="json") if p.feedback else None
     return keep | {p.system: getattr(p, p.system).model_dump(mode="json")}
 
 

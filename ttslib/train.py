@@ -69,7 +69,7 @@ def fit(
     system.nets = dict(zip(raw, prepared, strict=False))
     optimizers = dict(zip(parts, prepared[len(raw) :], strict=True))
     place = (now.position, engine.process_index, engine.num_processes)
-    stream = Stream(train.lengths, p.data.frames, p.seed, *place, train.replayed, p.replay.ratio)
+    stream = Stream(train.lengths, p.data.frames, p.seed, *place, train.replayed, p.replayed)
     batches = loader(train, stream, p.data.workers, pin=engine.device.type == "cuda")
 
     def evaluate_and_save() -> None:

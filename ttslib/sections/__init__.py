@@ -9,7 +9,7 @@ from ttslib.sections.base import Count, Positive, Section
 from ttslib.sections.evaluation import Evaluate
 from ttslib.sections.speech import Corpus, Data, Doctor, Source, Text, Vocab
 from ttslib.sections.systems import T3, Acoustic, IndexTTS, MelCodec, Pairs, Pocket, Style, Vits
-from ttslib.sections.training import Adapt, Lora, Replay, Synthesis, Train
+from ttslib.sections.training import Adapt, Lora, Refine, Replay, Synthesis, Train
 
 __all__ = [
     "T3",
@@ -24,6 +24,7 @@ __all__ = [
     "MelCodec",
     "Params",
     "Pocket",
+    "Refine",
     "Replay",
     "Source",
     "Synthesis",
@@ -52,6 +53,8 @@ class Params(Section):
     """time budget of training, evaluation and saving together (minutes); null = train.steps decides"""
     resume: bool = False
     """continue the run's latest checkpoint"""
+    feedback: str | None = None
+    """file of listeners' feedback to train with (JSON lines; ttslib feedback writes it); null = none"""
     seed: int = Field(default=1, ge=0)
     """seed of initial weights, data order, dropout and synthesis"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -74,6 +77,8 @@ class Params(Section):
     """how a trained model learns a new language"""
     replay: Replay = Replay()
     """what keeps the base language from being forgotten"""
+    refine: Refine = Refine()
+    """how feedback becomes training clips"""
     data: Data = Data()
     """how examples become batches"""
     acoustic: Acoustic = Acoustic()
@@ -102,6 +107,11 @@ class Params(Section):
     @property
     def langs(self) -> list[str]:
         return self.languages or [self.lang]
+
+    @property
+    def replayed(self) -> float:
+        """Share of the training clips that are replayed (0..1)."""
+        return self.refine.replay if self.feedback else self.replay.ratio
 
     def __str__(self) -> str:
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -59,6 +59,21 @@ class Replay(Section):
     """what happens then"""
 
 
+class Refine(Section):
+    corrected: Count = 4
+    """times that an epoch has each corrected clip"""
+    generated: Count = 1
+    """times that an epoch has each accepted generation of a rejected text"""
+    flagged: Count = 3
+    """times that an epoch has each training clip with a flagged word"""
+    tries: Count = 4
+    """times that a rejected text is generated, with seeds from 0 on; the best one is kept, if any"""
+    margin: Share = 0.05
+    """a generation is accepted up to this much above the recogniser's own character error rate on recordings (0..1)"""
+    replay: Share = 0.5
+    """share of the training clips that are replayed, of the corpus and of `replay.lang` (0..1); goes before replay.ratio"""
+
+
 class Train(Section):
     steps: Count = 2000
     """optimizer steps when `minutes` is null"""
