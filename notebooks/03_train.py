@@ -19,6 +19,7 @@ run = None  # name of the run; None takes the next number
 minutes = None  # time budget of training, evaluation and saving (minutes); None leaves it to train.steps
 tracking = None  # online, offline or disabled
 overrides = None  # anything else, e.g. {"train.lr": 5.0e-4, "text.units": "phonemes"}
+feedback = None  # file of listeners' feedback (ttslib feedback) to train a base with: adapt.base in overrides
 
 # %%
 from ttslib import params
@@ -130,11 +131,20 @@ exhibits.made(done.system, found)
 # %% [markdown]
 # ## The same sentences, before and after
 #
-# Held-out sentences, spoken at step 0 and at the end, beside the recording. If the corpus is synthetic, so is the
-# recording. Of `style`: held-out voices beside the nearest voice of the training.
+# Validation sentences, spoken at step 0 and at the end, beside the recording, the worst first; above each what a recogniser
+# heard and its share of misread characters. By these and the recordings' own share, the line in the picture above, `best` is
+# chosen. If the corpus is synthetic, so is the recording. Of `style`: held-out voices beside the nearest of the training.
 
 # %%
-exhibits.before_after(done.run, done.system, p, found)
+exhibits.before_after(done.run, done.system, p, found, count=3)
+
+# %% [markdown]
+# ## What did feedback change?
+#
+# Sentences with words that listeners flagged, and others that nobody complained of: they must not get worse.
+
+# %%
+exhibits.feedback(done, p, found)
 
 # %% [markdown]
 # ## What was written

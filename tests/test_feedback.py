@@ -14,11 +14,11 @@ import training
 from test_listen_analysis import answered, key_of
 from training import small
 
-from ttslib import audio, checkpoint, dataset, feedback, generation, manifest, pipeline, transcripts
+from ttslib import audio, checkpoint, dataset, exhibits, feedback, generation, manifest, pipeline, transcripts
 from ttslib.checkpoint import CheckpointError
 from ttslib.dataset import Features, Stream, repeated
 from ttslib.feedback import Corrected, FeedbackError, Flagged, Rejected, making
-from ttslib.feedback.comparing import compared, sentences
+from ttslib.feedback.comparing import compared, of_run, sentences
 from ttslib.feedback.gathering import gathered
 from ttslib.feedback.sampling import FLOOR_CLIPS, sampled
 from ttslib.params import ParamsError
@@ -473,9 +473,13 @@ def test_a_base_is_refined_with_all_kinds_of_feedback(run, spoken, base, monkeyp
     assert len(losses) == done.result.steps and all(np.isfinite(losses))
     data = checkpoint.read_json(done.run.folder / "data.json")
     assert data["manifest"].endswith(spoken.folder.name) and data["digest"] == spoken.digest
-    before = pipeline.load(pipeline.checkpoint_of(base))
-    table = compared(before, done.system, sentences(feedback.read(run[0]), spoken), lambda _: Agreeing())
+    p = small(f"adapt.base={base}", f"feedback={run[0]}")
+    table = of_run(done, p, spoken)
     assert [row["group"] for row in table] == ["flagged", "unflagged"] and table[1]["sentences"] > 0
+    assert checkpoint.read_json(folder / "compared.json") == json.loads(json.dumps(table))
+    page = exhibits.feedback(done, p, spoken)
+    assert "unflagged" in page and "corrected" in page and "CER after" in page
+    assert "No feedback" in exhibits.feedback(done, small(), spoken)
 
 
 def test_a_resumed_run_is_the_same_and_generates_nothing_again(run, prepared):

@@ -233,8 +233,15 @@ def check(options) -> int:
 def train(options) -> int:
     from ttslib import pipeline
 
-    done = pipeline.train(resolved(options), watch=say)
+    p = resolved(options)
+    done = pipeline.train(p, watch=say)
     print(json.dumps({"run": str(done.run.folder), **vars(done.result)}))
+    if p.feedback and done.result.stopped not in ("SIGTERM", "SIGINT"):
+        from ttslib import manifest
+        from ttslib.feedback import comparing
+
+        for row in comparing.of_run(done, p, manifest.prepare(p)):
+            print(json.dumps(row, ensure_ascii=False))
     return {"SIGTERM": 143, "SIGINT": 130, "forgetting": 3}.get(done.result.stopped, 0)
 
 

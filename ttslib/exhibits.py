@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from ttslib import audio, pipeline, runs, scoreboard, show
+from ttslib import audio, checkpoint, pipeline, runs, scoreboard, show
+from ttslib.feedback import comparing
 from ttslib.listen import ListenError, SoundError
 from ttslib.manifest import Manifest, Row
 from ttslib.params import Params
@@ -107,6 +108,23 @@ def sets(card: dict) -> show.Html:
     if "table" in card:
         return show.Html("<p>Clips of held-out voices are its only set.</p>")
     return show.Html(scoreboard.sets(card) + scoreboard.judged_by(card))
+
+
+def feedback(done: pipeline.Trained, p: Params, found: Manifest) -> show.Html:
+    """What listeners' feedback changed: flagged sentences and others, before and after, and what of it was trained on."""
+    if p.feedback is None:
+        return show.Html("<p>No feedback was given.</p>")
+    report = checkpoint.read_json(done.run.folder / "feedback" / "report.json")
+    rows = []
+    for one in comparing.of_run(done, p, found):
+        told = {"sentences": one["group"], "spoken": str(one["sentences"]), "refused": str(len(one["refused"]))}
+        for side in ("before", "after"):
+            faults = ", ".join(f"{count} {name}" for name, count in one[f"faults_{side}"].items())
+            told |= {f"CER {side}": scoreboard.cer(one[f"cer_{side}"]), f"faults {side}": faults or "0"}
+        rows.append(told | {"told apart": "yes" if one["distinguishable"] else "no"})
+    counts = {f"{name} clips": str(count) for name, count in report["clips"].items()}
+    counts["flagged words that no training clip has"] = ", ".join(map(str, report["without_clips"])) or "none"
+    return show.Html(show.table(rows) + show.table([counts]))
 
 
 def blind(run: runs.Run, card: dict) -> dict:

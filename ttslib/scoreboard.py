@@ -86,6 +86,15 @@ def worst(card: Mapping, found: Manifest, count: int = 8) -> show.Html:
     return show.table(rows)
 
 
+def cer(interval: Sequence | None) -> str:
+    """An `intervals.Interval` of error rates."""
+    if interval is None:
+        return "–"
+    value, low, high, count = interval
+    bounds = "" if low is None else f" [{100 * low:.3g}, {100 * high:.3g}]"
+    return f"{100 * value:.3g} %{bounds} of {count}"
+
+
 def rate(one: Mapping) -> float:
     errors, length = one.get("cer") or (0, 1)
     return errors / length

@@ -1,7 +1,6 @@
 """Before and after: the flagged sentences and others, spoken by the base and by what learnt from the feedback.
 
-texts = sentences(feedback.read(p.feedback), manifest.read(...))
-compared(pipeline.base(p), done.system, texts, lambda lang: pipeline.recogniser(p, lang))
+rows = of_run(done, p, found)     # and in <run>/feedback/compared.json
 """
 
 from collections import Counter
@@ -9,11 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ttslib import generation, intervals, pipeline
-from ttslib.feedback import Entry, Flagged
+from ttslib import checkpoint, generation, intervals, pipeline
+from ttslib.feedback import Entry, Flagged, read
 from ttslib.feedback.flags import marked, padded, patterns
 from ttslib.feedback.sampling import scored
 from ttslib.manifest import Manifest
+from ttslib.params import Params
 
 OTHERS = 20  # unflagged sentences
 Text = tuple[str, str, str, str | None]
@@ -32,6 +32,15 @@ def sentences(entries: Iterable[Entry], found: Manifest) -> dict[str, list[Text]
         "flagged": [(f"flagged-{n:04d}", text, lang, None) for n, (text, lang) in enumerate(told)],
         "unflagged": [(row.id, row.raw, row.lang, row.speaker) for row in others],
     }
+
+
+def of_run(done, p: Params, found: Manifest) -> list[dict]:
+    """What a finished run (`pipeline.Trained`) made of `p.feedback`: `compared` of its base and itself, also written into its
+    folder."""
+    texts = sentences(read(p.feedback, p.langs), found)
+    rows = compared(pipeline.base(p), done.system, texts, lambda lang: pipeline.recogniser(p, lang))
+    checkpoint.write_json(done.run.folder / "feedback" / "compared.json", rows)
+    return rows
 
 
 def compared(before, after, texts: Mapping[str, Sequence[Text]], recogniser_of: Callable) -> list[dict]:
