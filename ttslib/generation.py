@@ -23,13 +23,15 @@ import numpy as np
 
 from ttslib import audio, checkpoint, manifest
 from ttslib.adapt.tables import fingerprint
+from ttslib.baselines import BaselineError
 from ttslib.codecs import CodecError
 from ttslib.dataset import BadClip
 from ttslib.items import GenerationError, Item, id_faults, refuse
 from ttslib.params import ParamsError
 from ttslib.units import UnitsError
 
-REFUSED = (UnitsError, ParamsError, CodecError, BadClip, audio.AudioError)  # about an item; anything else is a bug
+# about an item; anything else is a bug
+REFUSED = (UnitsError, ParamsError, CodecError, BadClip, BaselineError, audio.AudioError)
 NOTHING = -200.0  # dB, digital silence: JSON has no infinity
 
 

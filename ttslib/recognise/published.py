@@ -43,29 +43,29 @@ def load(source: str) -> "Whisper | Ctc":
         raise RecogniserError(f"transformers={source}: no recogniser of Transformers: {reason}") from error
 
 
-def located(source: str) -> tuple[str, str | None, dict]:
-    """What Transformers is to open, the hash where it is a folder, and options for `from_pretrained`."""
+def located(source: str, failure: type[ValueError] = RecogniserError) -> tuple[str, str | None, dict]:
+    """What Transformers is to open, the hash where it is a folder, and options for `from_pretrained`. Raises `failure`."""
     path = Path(source).expanduser()
     if path.is_dir():
         weights = sorted(path.glob("*.safetensors")) + sorted(path.glob("*.bin"))
         if not weights or not (path / "config.json").is_file():
-            raise RecogniserError(f"transformers={source}: no config.json with weights (*.safetensors) in this folder")
+            raise failure(f"transformers={source}: no config.json with weights (*.safetensors) in this folder")
         others = [path / name for name in ("config.json", "vocab.json", "tokenizer.json") if (path / name).is_file()]
         return str(path), digest(weights + others), {"local_files_only": True}
     if not (match := HUB.fullmatch(source)) or match["file"]:
-        raise RecogniserError(f"transformers={source}: no such folder, and no hub id (owner/name, owner/name@revision)")
+        raise failure(f"transformers={source}: no such folder, and no hub id (owner/name, owner/name@revision)")
     options = {"revision": match["revision"]} if match["revision"] else {}
     if in_cache(match["repo"], ["config.json"], match["revision"]) is None and not reachable():
-        raise RecogniserError(f"transformers={source}: {UNREACHABLE}")
+        raise failure(f"transformers={source}: {UNREACHABLE}")
     return match["repo"], None, options
 
 
-def whole(kind, place: str, options: dict, **more):
-    """A network of this class with every weight of it. Raises `RecogniserError` naming what is missing."""
+def whole(kind, place: str, options: dict, failure: type[ValueError] = RecogniserError, **more):
+    """A network of this class with every weight of it. Raises `failure` naming what is missing."""
     found, info = kind.from_pretrained(place, output_loading_info=True, dtype=torch.float32, **options, **more)
     wrong = sorted(info["missing_keys"]) + sorted(str(key) for key in info["mismatched_keys"])
     if wrong:
-        raise RecogniserError(f"transformers={place}: {len(wrong)} weights are missing or misshapen, as {wrong[:3]}")
+        raise failure(f"transformers={place}: {len(wrong)} weights are missing or misshapen, as {wrong[:3]}")
     return found.eval()
 
 
