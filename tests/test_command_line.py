@@ -1,6 +1,7 @@
 """The verbs do the notebooks' jobs: results on stdout and in files, exit codes that mean what they say."""
 
 import json
+from pathlib import Path
 
 import pytest
 import soundfile
@@ -39,7 +40,14 @@ def test_speak_a_text_and_a_file(run, tmp_path, capsys):
 
 def test_evaluate_and_export(run, tmp_path, capsys):
     assert main(["evaluate", str(run)]) == 0
-    assert json.loads(capsys.readouterr().out)["mcd_db"] > 0
+    voice = json.loads(capsys.readouterr().out)["voice"]["in_domain"]
+    assert voice["mcd_db"]["value"] > 0 and voice["cer"]["count"] == voice["sentences"]
+    assert main(["card", str(run)]) == 0
+    assert Path(capsys.readouterr().out.strip()).read_text().startswith("---\nlanguage:")
+    assert main(["evaluate", str(run), "evaluate.recogniser=null", "evaluate.sets=[]"]) == 0
+    assert "cer" not in json.loads(capsys.readouterr().out)["voice"]["in_domain"]
+    assert main(["evaluate", str(run), "evaluate.recogniser=whisper"]) == 1
+    assert "names no recogniser" in capsys.readouterr().err
     assert (run / "scorecard.json").is_file()
     assert main(["export", str(run), "--out", str(tmp_path / "voice")]) == 0
     assert main(["speak", str(tmp_path / "voice"), "--text", "talu.", "--out", str(tmp_path / "b.flac")]) == 0
@@ -84,7 +92,7 @@ def test_a_language_is_looked_at_merged_and_grown(run, tmp_path, monkeypatch, ca
     assert main(["extend", *few, f"adapt.base={run}"]) == 0
     folder = tmp_path / "am/acoustic/extended"
     assert capsys.readouterr().out.strip() == str(folder)
-    short = ["train.steps=2", "train.warmup=0", "data.frames=4000"]
+    short = ["train.steps=2", "train.warmup=0", "data.frames=4000", "evaluate.recogniser=null"]
     assert main(["train", *few, *short, f"adapt.base={folder}", "run=a"]) == 0
     assert (
         main(

@@ -17,6 +17,7 @@ from ttslib.vocab import Merged, Tokenizer
 
 BASE_LANG = "en"
 SMALL = {
+    "evaluate.recogniser": None,
     "acoustic.preset": "unit",
     "train.steps": 300,
     "train.warmup": 30,

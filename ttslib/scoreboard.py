@@ -39,7 +39,11 @@ def voices(card: Mapping, names: Sequence[str] = FIRST) -> show.Html:
     """Every voice under the same protocol, on the held-out texts: the floors first."""
     rows = [(name, sets[IN_DOMAIN]) for name, sets in card["voices"].items() if IN_DOMAIN in sets]
     present = [name for name in names if any(name in summary for _, summary in rows)]
-    return show.table([{"voice": name} | line(summary, present) for name, summary in rows])
+    told = [{"voice": name} | line(summary, present) for name, summary in rows]
+    for row in told:
+        if (apart := card["voices"][row["voice"]]["all"].get("distinguishable_from_voice")) is not None:
+            row["told apart from voice"] = "yes" if apart else "no: do not rank"
+    return show.table(told)
 
 
 def sets(card: Mapping, voice: str = scorecard.VOICE) -> show.Html:

@@ -92,8 +92,12 @@ def scored(p: Params, run: runs.Run, system, found: Manifest) -> dict:
     floor = [line for line in sentences if line["voice"] == RECORDINGS]
     names = dict.fromkeys(line["voice"] for line in sentences)
     lines = {name: [line for line in sentences if line["voice"] == name] for name in names}
+    voices = {name: summary.by_set(some, floor if name != RECORDINGS else ()) for name, some in lines.items()}
+    for name in spoken.keys() - {VOICE} if jury.recognisers else ():
+        voices[name]["all"]["distinguishable_from_voice"] = summary.distinguishable(lines[name], lines[VOICE])
     return jury.identity() | {
-        "voices": {name: summary.by_set(some, floor if name != RECORDINGS else ()) for name, some in lines.items()},
+        "floors": list(speech),
+        "voices": voices,
         "totals": {name: told["totals"] for name, told in spoken.items()},
         "told_apart": told_apart(lines),
         "sentences": sentences,

@@ -1,6 +1,6 @@
 """The card's evaluation: a table of voices and metrics with 95 % intervals, what judged them, what was not measured."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ttslib.card import words
@@ -12,7 +12,6 @@ METRICS = {  # of one voice's summary, in this order: what stands above the colu
     "duration_error": "duration error", "length_ratio": "length ratio", "rtf": "real-time factor",
     "first_audio_s": "first audio (s)",
 }  # fmt: skip
-FLOORS = ("recordings", "vocoder only")
 SAYS_NOT = "unknown: the scorecard does not say"
 HEARD = ("cer", "wer", "completion", "repetition", "script_fidelity")
 LIMITS = (  # of metrics, what they cannot tell
@@ -48,22 +47,23 @@ def speech(card: Mapping[str, Any]) -> list[str]:
     sets = dict.fromkeys(name for told in voices.values() for name in told)
     for name in sorted(sets, key=lambda name: name != "all"):  # all of them first
         told = {voice: sums[name] for voice, sums in voices.items() if name in sums}
-        parts += [f"### {'All sentences' if name == 'all' else f'Set {words.cell(name)}'}", summary(told)]
+        title = "All sentences" if name == "all" else f"Set {words.cell(name)}"
+        parts += [f"### {title}", summary(told, card.get("floors", ()))]
     parts.append(
         "A value stands before its 95 % interval (bootstrap over sentences). Rows marked *floor* are no voice: what the "
-        "metrics say of the recordings, and of what the vocoder leaves of them. A voice with *no* under "
-        "“told apart” is not to be ranked against the run's."
+        "metrics say of the recordings, and of what vocoder and codec leave of them. A voice with *no* under "
+        "“told apart” cannot be ranked below the recordings by its CER."
     )
     return [*parts, "### Who judged", judges(card)]
 
 
-def summary(told: Mapping[str, Mapping]) -> str:
+def summary(told: Mapping[str, Mapping], floors: Collection[str]) -> str:
     """One row a voice; columns that no voice has are left out (they are named among the limits)."""
     shown = [name for name in METRICS if any(sums.get(name) is not None for sums in told.values())]
     names = ["voice", "sentences", "failed", "faults", *(METRICS[name] for name in shown), "told apart"]
     rows = []
-    for voice, sums in sorted(told.items(), key=lambda item: item[0] not in FLOORS):
-        floor = " (*floor*)" if voice in FLOORS else ""
+    for voice, sums in sorted(told.items(), key=lambda item: item[0] not in floors):
+        floor = " (*floor*)" if voice in floors else ""
         faults = ", ".join(f"{kind} {many}" for kind, many in sorted((sums.get("faults") or {}).items()))
         counts = [sums.get("sentences"), sums.get("failed"), faults or ("none" if "faults" in sums else None)]
         values = [value(sums.get(name)) for name in shown]
@@ -131,7 +131,8 @@ def limits(card: Mapping[str, Any] | None, listened: bool) -> list[str]:
     there = measured(card)
     if missing := [METRICS[name] for name in METRICS if name not in there]:
         told.append(f"Not measured: {', '.join(missing)}.")
-    if there:
+    sets = {name for voice in card["voices"].values() for name in voice} if there else set()
+    if sets <= {"all", "in_domain", "seen"} and there:
         told.append(
             "The sentences are of the corpus that it was trained on: on other texts and styles it was not tried."
         )

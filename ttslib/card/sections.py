@@ -12,6 +12,8 @@ from ttslib.card.facts import Facts
 from ttslib.card.lineage import UNNAMED
 from ttslib.card.scores import SAYS_NOT
 
+SAMPLES = 3  # of each voice and set
+
 MOST = 40  # rows of a table of speakers; more are summed
 CONSENT = (
     "**Speech in a person's voice needs that person's consent.** That goes for the people in the training data and for "
@@ -59,6 +61,8 @@ def what(told: Facts) -> str:
 def chosen(told: Facts) -> str:
     if told.run.trained.name == "latest":
         return "the latest: none is called best"
+    if told.p.train.choose == "speech" and any("speech/cer" in row for row in told.history):
+        return "the one that a recogniser understood best"
     return "the last evaluated" if told.p.train.choose == "last" else "the lowest validation loss"
 
 
@@ -149,18 +153,22 @@ def licence(told: Facts) -> str:
 
 
 def samples(told: Facts) -> str:
-    """The fixed sentences as the best checkpoint speaks them (the newest, where it spoke none), and what was scored."""
+    """The fixed sentences as the best checkpoint speaks them (the newest, where it spoke none), and of what was scored the
+    first ones of each voice and set."""
     run, lines = told.run, []
     steps = sorted({int(file.parent.name.removeprefix("step_")) for file in run.samples.glob("step_*/*.wav")})
     own = checkpoint.step_of(told.best)
     if steps:
         step = own if own in steps else steps[-1]
-        texts = [s[0] for s in pipeline.fixed_sentences(told.p, told.found)] if told.found else []
+        texts = [one.text for one in pipeline.fixed_sentences(told.p, told.found)] if told.found else []
         for file in sorted((run.samples / f"step_{step:06d}").glob("*.wav")):
             text = texts[int(file.stem)] if file.stem.isdigit() and int(file.stem) < len(texts) else file.stem
             lines.append(f"{words.link(text, str(file.relative_to(run.folder)))} (step {step:,})")
+    shown = Counter()
     for one in (told.scorecard or {}).get("sentences", ()):
-        if (file := inside(run.folder, one.get("file"))) is not None:
+        group = one.get("voice"), one.get("set")
+        if (file := inside(run.folder, one.get("file"))) is not None and shown[group] < SAMPLES:
+            shown[group] += 1
             about = f"{words.cell(one.get('voice'))}, {words.cell(one.get('set'))}"
             lines.append(f"{words.link(one.get('text') or file, file)} ({about})")
     return words.bullets(lines) or "unknown: the run has no samples in its folder."

@@ -35,8 +35,7 @@ def sentences(entries: Iterable[Entry], found: Manifest) -> dict[str, list[Text]
 
 
 def of_run(done, p: Params, found: Manifest) -> list[dict]:
-    """What a finished run (`pipeline.Trained`) made of `p.feedback`: `compared` of its base and itself, also written into its
-    folder."""
+    """What a finished run (`pipeline.Trained`) made of `p.feedback`: its base and itself `compared`, written there, too."""
     texts = sentences(read(p.feedback, p.langs), found)
     rows = compared(pipeline.base(p), done.system, texts, lambda lang: pipeline.recogniser(p, lang))
     checkpoint.write_json(done.run.folder / "feedback" / "compared.json", rows)
