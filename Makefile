@@ -2,6 +2,7 @@
 PYTHON ?= python3
 lang ?= am
 run ?= demo-$(shell date +%Y%m%d-%H%M%S)
+brief := '{overrides: {evaluate.recogniser_minutes: 3}}'
 BIN := .venv/bin
 
 .PHONY: help env test demo notebooks lint lab lock clean
@@ -29,8 +30,8 @@ lint: env ## ruff: lint and format check
 
 demo: env ## prepare, train and listen to lang=am on the embedded corpus; results in outputs/
 	$(BIN)/papermill notebooks/00_data_prep.ipynb 'outputs/{lang}_00_data_prep.ipynb' -p lang $(lang)
-	$(BIN)/papermill notebooks/03_train.ipynb 'outputs/{lang}_03_train.ipynb' -p lang $(lang) -p run $(run) -p minutes 6
-	$(BIN)/papermill notebooks/04_listening.ipynb 'outputs/{lang}_04_listening.ipynb' -p lang $(lang) -p run $(run)
+	$(BIN)/papermill notebooks/03_train.ipynb 'outputs/{lang}_03_train.ipynb' -p lang $(lang) -p run $(run) -p minutes 5 -y $(brief)
+	$(BIN)/papermill notebooks/04_listening.ipynb 'outputs/{lang}_04_listening.ipynb' -p lang $(lang) -p run $(run) -y $(brief)
 	$(BIN)/jupyter nbconvert --log-level=WARN --to html outputs/$(lang)_00_data_prep.ipynb outputs/$(lang)_03_train.ipynb outputs/$(lang)_04_listening.ipynb
 	@echo "open outputs/$(lang)_03_train.html and outputs/$(lang)_04_listening.html"
 

@@ -79,10 +79,12 @@ def test_listening_first_then_the_chain(outputs, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # no notebook may lean on the caller's folder
     heard = run("04_listening", tmp_path)
     card = json.loads((outputs / "qaa/acoustic/001/scorecard.json").read_text())
-    assert card["scored"] == len(card["sentences"]) > 0 and card["source"] == "espeak (synthetic)"
-    assert set(card["median"]) >= {"mcd_db", "duration_error", "f0_cents", "rtf", "floor_mcd_db"}
+    assert list(card["voices"]) == ["recordings", "Griffin-Lim copy", "voice"] and card["source"] == "espeak (synthetic)"
+    assert set(card["voices"]["voice"]["in_domain"]) >= {"cer", "wer", "mcd_db", "duration_error", "rtf", "similarity"}
     page = "".join("".join(html) for html in outputs_of(heard, "text/html"))
-    assert page.count("<audio") >= 12 and "floor_mcd_db" in page
+    assert page.count("<audio") >= 12 and "Griffin-Lim copy" in page and "numerals" in page and "ctc-qaa" in page
+    run_folder = outputs / "qaa/acoustic/001"
+    assert (run_folder / "card.md").is_file() and len([*(run_folder / "listening").glob("*.html")]) == 1
     assert outputs_of(heard, "application/vnd.jupyter.widget-view+json")
 
     prepared = run("00_data_prep", tmp_path)
@@ -147,7 +149,7 @@ def test_another_system_takes_the_same_notebooks(outputs, monkeypatch, tmp_path)
     assert rows[-1]["val/total"] == rows[-1]["val/prior_mel"]
     heard = run("04_listening", tmp_path, system="vits", run="first")
     card = json.loads((outputs / "qaa/vits/first/scorecard.json").read_text())
-    assert card["scored"] == len(card["sentences"]) > 0
+    assert card["voices"]["voice"]["all"]["cer"]["count"] > 0
     assert "".join("".join(html) for html in outputs_of(heard, "text/html")).count("<audio") >= 12
 
 
@@ -167,7 +169,8 @@ def test_a_system_of_codes_trains_its_codec_first(outputs, monkeypatch, tmp_path
     assert len([*(outputs / "qaa" / "codecs").glob("mel-6561-*")]) == 1, "no second codec for the same corpus"
     heard = run("04_listening", tmp_path, system="t3", run="first")
     card = json.loads((outputs / "qaa/t3/first/scorecard.json").read_text())
-    assert card["scored"] == len(card["sentences"]) > 0 and card["tally"]["spoken"] >= card["scored"]
+    assert card["totals"]["voice"]["items"] == card["voices"]["voice"]["all"]["sentences"] > 0
+    assert "mel-6561 copy" in card["floors"] and card["voices"]["mel-6561 copy"]["in_domain"]["cer"]["count"] > 0
     assert "".join("".join(html) for html in outputs_of(heard, "text/html")).count("<audio") >= 12
 
 

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from ttslib import audio, checkpoint, generation, intervals, manifest, params, pipeline, runs, scoreboard, scorecard
 from ttslib.evaluate import judges, plan, summary, understood
@@ -165,6 +166,14 @@ def test_every_evaluation_says_what_was_heard(trained):
         rows, key=lambda r: (max(0, r["speech/cer"] - r["speech/cer_floor"]), r["speech/faulty"], r["val/total"])
     )
     assert run.trained.resolve().name.endswith(f"step{best['step']}")
+
+
+def test_listening_changes_nothing_of_what_is_learnt(trained):
+    run, _ = trained
+    deaf = pipeline.train(params.load("qaa", {"evaluate.recogniser": None}, run="deaf", **QUIET)).run
+    ends = [load_file(one.checkpoints / "latest" / "model.safetensors") for one in (run, deaf)]
+    assert all(ends[0][name].equal(ends[1][name]) for name in ends[0])
+    assert not any("speech/cer" in row for row in deaf.rows()) and not list(deaf.samples.glob("*/heard.json"))
 
 
 def test_a_scorecard_has_every_set_and_voice_beside_reproducible_floors(trained):

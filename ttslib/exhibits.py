@@ -50,25 +50,19 @@ def made(system, found: Manifest) -> show.Figure:
 
 
 def before_after(run: runs.Run, system, p: Params, found: Manifest, count: int = 8) -> show.Html:
-    """The fixed sentences as they were spoken at the first and last evaluation, beside the recordings, worst first; of a
-    system that does not speak here, what it says of held-out voices."""
+    """The fixed sentences as they were spoken at the first and last evaluation, beside the recordings, worst first; of an
+    encoder of voices, what it says of held-out ones."""
+    if hasattr(system, "clone"):
+        return show.table(cloned(system, found))
     if not speaks(system):
-        return show.table(heard(system, found))
+        return show.Html(f"<p>{system.mute}</p>")
     return scoreboard.before_after(run, p, found, count)
 
 
-def heard(system, found: Manifest) -> list[dict]:
-    """Held-out clips and the copies that there are of them: through mel and vocoder, and in the system's voice. Of a system
-    that clones voices: the recording, the training voice nearest to it, and where a runtime is at hand, its clone."""
+def cloned(system, found: Manifest) -> list[dict]:
+    """Held-out recordings beside the training voice that is nearest, and where a runtime is at hand, the mean voice and the
+    clone."""
     read, rows = pipeline.reader(system, found), []
-    if getattr(system, "reads", True):
-        for row in [*clips(system, found), *found.split("train")[:3]]:
-            recording = read(row)
-            spoken = system.synthesize(row.raw, voice=row.speaker, lang=row.lang)
-            pair = {"recording": recording, "vocoder only": pipeline.vocoded(recording, system.rate), "voice": spoken}
-            players = {name: show.spoken(wav, system.rate) for name, wav in pair.items()}
-            rows.append({"split": row.split, "text": row.raw} | players)
-        return rows
     for row in clips(system, found):
         recording = read(row)
         clone = system.clone(recording)
