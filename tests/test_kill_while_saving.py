@@ -139,7 +139,7 @@ def test_kill_9_at_random_instants_of_a_saving_loop(tmp_path):
     save(folder, 0)
     checkpoint.link(folder, "best", "epoch0_step0")
     found = 0
-    for life in range(20):
+    for life in range(50):
         process = training.SERVER.Process(target=saving_in_a_loop, args=(folder, found + 1))
         process.start()
         wait_until(lambda before=found: (folder / f"epoch0_step{before + 1}").exists(), process)

@@ -49,6 +49,7 @@ def expected() -> tuple[type[Exception], ...]:
         checkpoint,
         codecs,
         dataset,
+        disk,
         espeak,
         feedback,
         items,
@@ -70,9 +71,10 @@ def expected() -> tuple[type[Exception], ...]:
     return (
         params.ParamsError, CorpusError, manifest.ManifestError, dataset.DatasetError, checkpoint.CheckpointError,
         runs.RunError, train.TrainError, adapt.AdaptError, units.UnitsError, audio.AudioError, espeak.EspeakError,
-        codecs.CodecError, items.GenerationError, styles.StyleError, RuntimeMissing, Refused, FileNotFoundError,
-        recognise.RecogniserError, similarity.SimilarityError, quality.QualityError, testsets.TestsetError,
-        listen.ListenError, listen.SoundError, listen.AnswersError, baselines.BaselineError, feedback.FeedbackError,
+        codecs.CodecError, disk.DiskError, items.GenerationError, styles.StyleError, RuntimeMissing, Refused,
+        FileNotFoundError, recognise.RecogniserError, similarity.SimilarityError, quality.QualityError,
+        testsets.TestsetError, listen.ListenError, listen.SoundError, listen.AnswersError, baselines.BaselineError,
+        feedback.FeedbackError,
     )  # fmt: skip
 
 

@@ -42,11 +42,23 @@ def save(
     """
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
+    try:
+        return written(folder, name, weights, system, state, vocabularies or {})
+    except BaseException:
+        sweep(folder)  # what half of it takes on a full disk; and the checkpoint of this step that was moved aside
+        raise
+
+
+def written(
+    folder: Path, name: str, weights: dict[str, torch.Tensor], system: dict, state: dict,
+    vocabularies: Mapping[str, Sequence[str]],
+) -> Path:  # fmt: skip
+    """See `save`."""
     partial = folder / f".writing-{name}-{os.getpid()}"
     partial.mkdir()
     tensors: dict[str, torch.Tensor] = {}
     skeleton = pack(state, tensors, "")
-    write_weights(partial / "model.safetensors", weights, vocabularies or {})
+    write_weights(partial / "model.safetensors", weights, vocabularies)
     save_file(tensors, partial / "state.safetensors")
     write_json(partial / "system.json", system)
     write_json(partial / "state.json", skeleton)
@@ -85,8 +97,7 @@ def trained(folder: Path) -> tuple[dict[str, torch.Tensor], dict]:
     """`(weights, system)` of a checkpoint or exported folder. Raises `CheckpointError`."""
     if not (folder / "system.json").is_file():
         raise CheckpointError(f"{folder}: no system.json; give a checkpoint folder such as <run>/checkpoints/best")
-    if (folder / "checksums.json").is_file():
-        verify(folder)
+    sound(folder)
     try:
         return load_file(folder / "model.safetensors"), read_json(folder / "system.json")
     except (SafetensorError, FileNotFoundError, ValueError) as error:
@@ -123,9 +134,27 @@ def load(path: Path) -> tuple[dict[str, torch.Tensor], dict, dict]:
     return load_file(path / "model.safetensors"), system, state
 
 
+def sound(folder: Path, only: str | None = None) -> None:
+    """`verify` a checkpoint that is to speak: another one in its place would be another voice. An export has no checksums.
+
+    Raises `CheckpointError` with what to do about it.
+    """
+    if not any((folder / name).exists() for name in ("checksums.json", "state.json", "state.safetensors")):
+        return
+    try:
+        verify(folder, only)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{error}. Nothing else is taken in its place: restore it from a copy, name another checkpoint folder of the "
+            "run, or go on training with resume=true, which starts from the last whole one"
+        ) from None
+
+
 def verify(path: Path, only: str | None = None) -> None:
     """Raise `CheckpointError` naming the first file (or `only` this one) that is missing or differs from its checksum."""
     listing = path / "checksums.json"
+    if not path.is_dir():
+        raise CheckpointError(f"{path}: missing")
     if not listing.is_file():
         raise CheckpointError(f"{path}: no checksums.json; not a complete checkpoint")
     try:
@@ -142,21 +171,29 @@ def verify(path: Path, only: str | None = None) -> None:
 
 
 def newest(folder: Path) -> Path:
-    """The checkpoint to resume from: `latest`, or, said loudly, the newest whole one when `latest` is damaged."""
+    """The checkpoint to resume from: `latest`, or, said loudly, the newest whole one when `latest` is damaged or gone.
+
+    Raises `CheckpointError` with what is wrong with each when none is whole.
+    """
     if folder.is_dir():
         sweep(folder)  # a kill while a step was saved again has left its checkpoint moved aside
-    candidates = sorted(listed(folder), key=step_of, reverse=True)
-    first = folder / "latest"
-    if first.exists():
-        candidates = [first.resolve(), *(c for c in candidates if c != first.resolve())]
+    candidates, wrong = sorted(listed(folder), key=step_of, reverse=True), []
+    if os.path.lexists(first := folder / "latest"):
+        latest = first.resolve()
+        candidates = [latest, *(c for c in candidates if c != latest)]
     for candidate in candidates:
         try:
             verify(candidate)
         except CheckpointError as error:
-            print(f"WARNING: {error}; falling back to the checkpoint before it", file=sys.stderr)
+            wrong.append(str(error))
             continue
+        for line in wrong:
+            print(f"WARNING: {line}; falling back to {candidate}", file=sys.stderr)
         return candidate
-    raise CheckpointError(f"{folder}: no whole checkpoint to resume from; start a new run without resume=true")
+    raise CheckpointError("\n  ".join([
+        f"{folder}: no whole checkpoint to resume from; restore one from a copy, or start a new run without resume=true",
+        *wrong,
+    ]))  # fmt: skip
 
 
 def listed(folder: Path) -> list[Path]:
@@ -181,7 +218,7 @@ def prune(folder: Path, keep: int) -> list[str]:
 
 def sweep(folder: Path) -> None:
     """Remove what a killed process left half-written, putting back a checkpoint it had moved aside."""
-    for path in folder.iterdir():
+    for path in sorted(folder.iterdir(), key=lambda path: path.name.startswith(".replaced-")):  # room first
         if path.name.startswith(".replaced-"):
             name = path.name.removeprefix(".replaced-").rpartition("-")[0]
             whole = NAME.match(name) and not (folder / name).exists() and (path / "checksums.json").is_file()

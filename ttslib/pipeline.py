@@ -211,8 +211,7 @@ def voice(run: runs.Run):
 
 def load(folder: str | Path):
     """The system stored in a checkpoint or exported folder, whichever system it is."""
-    if (Path(folder) / "checksums.json").is_file():
-        checkpoint.verify(Path(folder), only="system.json")  # the system verifies the rest as it loads it
+    checkpoint.sound(Path(folder), only="system.json")  # the system verifies the rest as it loads it
     state = checkpoint.read_json(Path(folder) / "system.json")
     system = system_class(state["system"]).load(folder)
     for lang, trained in system.tokenizer.versions.items():

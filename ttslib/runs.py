@@ -1,5 +1,6 @@
 """Where a run lives: `outputs/<lang>/<system>/<run>/`."""
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,8 +46,17 @@ class Run:
 
     @property
     def trained(self) -> Path | None:
-        """The checkpoint to listen to: `best`, else `latest`, else None."""
-        return next((self.checkpoints / a for a in ("best", "latest") if (self.checkpoints / a).exists()), None)
+        """The checkpoint to listen to: `best`, else `latest`, else None.
+
+        Raises `CheckpointError` for a `best` whose folder is gone: `latest` would be another voice.
+        """
+        named = [link for a in ("best", "latest") if os.path.lexists(link := self.checkpoints / a)]
+        if named and not named[0].exists():
+            raise checkpoint.CheckpointError(
+                f"{named[0]}: it points at {os.readlink(named[0])}, which is missing; restore that from a copy, name a "
+                "checkpoint folder of the run, or go on training with resume=true"
+            )
+        return named[0] if named else None
 
 
 def home(p: Params) -> Path:

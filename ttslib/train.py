@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from accelerate import Accelerator
 
-from ttslib import adapt, checkpoint, forgetting, session
+from ttslib import adapt, checkpoint, disk, forgetting, session
 from ttslib.dataset import Features, Stream, loader, to_device
 from ttslib.ema import Ema
 from ttslib.params import Params
@@ -36,6 +36,7 @@ class Result:
     best: float
 
 
+@disk.told_when_full
 def fit(
     system, train: Features, val: Features, p: Params, run: Run, track: Track,
     listen: Callable | None = None, engine: Accelerator | None = None, guard: Mapping[str, Features] | None = None,
@@ -46,7 +47,7 @@ def fit(
     with the averaged weights in place; the verdict it may return chooses `best`. `guard` holds the validation clips of each
     language that must not be forgotten.
     Raises `TrainError` after more than `train.max_skips` steps in a row without a finite gradient, `CheckpointError` when
-    `p.resume` meets a checkpoint of other data, units or network.
+    `p.resume` meets a checkpoint of other data, units or network, `DiskError` when nothing more can be written.
     """
     schedule, engine, guard = Schedule(p.train, p.minutes), engine or session.engine(p), guard or {}
     feasible(system, p, engine)

@@ -1,0 +1,194 @@
+"""The contract: N steps are k steps, a save, and N - k more in a new process, bit for bit on the CPU, whatever the system.
+
+What must survive, and where (two processes of `acoustic` and replay: test_processes.py, test_replay.py):
+
+    case      | stop      | accumulate | workers | average | besides
+    acoustic  | mid-epoch | 2          | 2       | yes     | a step over the end of an epoch after the stop
+    boundary  | epoch end | 1          | 0       | no      | `acoustic`, validation and checkpoint by `train.each_epoch`
+    vits      | mid-epoch | 2          | 0       | yes     | GAN: the discriminator's weights, optimizer and lessons
+    t3        | mid-epoch | 2          | 2       | no      | LoRA, extended rows, the base's rows held
+    indextts  | mid-epoch | 2          | 0       | yes     | extended rows, the body whole, durations withheld
+    pocket    | mid-epoch | 1          | 2       | yes     | steps that distil drawn by their count
+    style     | mid-epoch | 2          | 2       | yes     | rooms, noise and masks drawn
+    pair      | mid-epoch | 1          | 2 x 0   | yes     | `pocket` in two processes, both killed
+"""
+
+import multiprocessing
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import training
+from test_processes import both
+from test_processes import pair as two
+from training import assert_same
+
+from ttslib import checkpoint, dataset, params, pipeline
+from ttslib.__main__ import main
+from ttslib.systems import system_class
+
+QUIET = [*training.QUIET, "evaluate.small=1", "train.log_every=1", "train.warmup=1"]
+MISSING = "gm"  # letters that the bases have no rows for
+STYLE = ["style.preset=unit", "pairs.voices=20", "pairs.texts=1", "style.longest=2.0", "style.augment=0.5"]
+STYLE += ["train.epochs=null", "train.warmup_epochs=null"]
+
+
+class Case(NamedTuple):
+    """A run of `steps` steps that is stopped after `stop`, in the middle of an epoch or at its end.
+
+    `extends`: it starts from a base whose tables lack letters of the toy language.
+    """
+
+    system: str
+    steps: int
+    stop: int
+    settings: list[str]
+    extends: bool = False
+    lang: str = "qaa"
+    middle: bool = True
+
+
+AVERAGE, TWICE, WORKERS = ["train.ema=0.9"], ["data.accumulate=2"], ["data.workers=2"]
+CASES = {
+    "acoustic": Case("acoustic", 11, 6, ["data.frames=400", *AVERAGE, *TWICE, *WORKERS]),
+    "boundary": Case("acoustic", 8, 5, ["data.frames=400", "train.each_epoch=true"], middle=False),
+    "vits": Case("vits", 4, 2, ["data.frames=200", *AVERAGE, *TWICE]),
+    "t3": Case("t3", 6, 3, ["data.frames=200", "adapt.body=lora", "adapt.lora.rank=2", *TWICE, *WORKERS], True),
+    "indextts": Case("indextts", 6, 3, ["data.frames=400", "indextts.duration_control=true", *AVERAGE, *TWICE], True),
+    "pocket": Case("pocket", 8, 5, ["data.frames=100", "pocket.distill_share=0.5", *AVERAGE, *WORKERS]),
+    "style": Case("style", 5, 2, ["data.frames=800", *STYLE, *AVERAGE, *TWICE, *WORKERS], lang="style_fast"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory, spoken):
+    """Outputs of this module, with the toy corpus in them."""
+    outputs = tmp_path_factory.mktemp("contract")
+    shutil.copytree(spoken.folder, outputs / "qaa" / "data" / spoken.folder.name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TTSLIB_OUTPUTS", str(outputs))
+        yield outputs
+
+
+def obey(orders, log: Path, outputs: Path) -> None:
+    """A process that trains what it is told to, one run after the other."""
+    os.environ["TTSLIB_OUTPUTS"] = str(outputs)
+    with log.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    multiprocessing.set_start_method("fork", force=True)  # loader workers as in a run of one's own
+    while order := orders.recv():
+        orders.send(main(order))
+
+
+@pytest.fixture(scope="module")
+def elsewhere(home):
+    """Train in another process, which knows nothing of the first halves of the runs."""
+    here, there = training.SERVER.Pipe()
+    log = home / "elsewhere.txt"
+    process = training.SERVER.Process(target=obey, args=(there, log, home))
+    process.start()
+    there.close()
+
+    def train(lang: str, settings: list[str]) -> None:
+        here.send(["train", lang, *settings])
+        assert here.poll(300), f"no answer in 300 s: {log.read_text()}"
+        try:
+            code = here.recv()
+        except EOFError:
+            code = "a crash"
+        assert code == 0, f"{code}: {log.read_text()}"
+
+    yield train
+    here.send(None)
+    process.join(30)
+
+
+@pytest.fixture(scope="module")
+def base(home, spoken):
+    """`base(system)`: the export of a fresh system that lacks two letters of the toy language, made once."""
+    made = {}
+
+    def of(name: str) -> Path:
+        if name not in made:
+            p = params.load("qaa", QUIET, system=name)
+            rows = [row for row in spoken.split("train") if not set(row.text) & set(MISSING)]
+            system = system_class(name).fresh(p, rows)
+            system.kept = pipeline.codes(system.codec, spoken, rows, p)
+            system.measure(dataset.encode_all(system, rows, pipeline.reader(system, spoken), home / "features", 1.0))
+            system.meet(rows, pipeline.reader(system, spoken))
+            made[name] = system.export(home / "bases" / name)
+        return made[name]
+
+    return of
+
+
+def as_it_was(whole: Path, step: int, name: str) -> Path:
+    """The run's folder as it was right after the save of `step`: later checkpoints and the end's files are not yet there."""
+    run = whole.with_name(name)
+    shutil.copytree(whole, run, symlinks=True)
+    (run / "training_history.json").unlink()
+    kept = run / "checkpoints"
+    (here,) = (path for path in checkpoint.listed(kept) if checkpoint.step_of(path) == step)
+    checkpoint.link(kept, "latest", here.name)
+    checkpoint.link(kept, "best", "epoch0_step0")
+    for path in checkpoint.listed(kept):
+        if checkpoint.step_of(path) > step:
+            shutil.rmtree(path)
+    return run
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_stopped_saved_and_continued_in_a_new_process(name, home, elsewhere, base):
+    case = CASES[name]
+    settings = [*QUIET, f"system={case.system}", f"train.steps={case.steps}", f"train.checkpoint_every={case.stop}"]
+    settings += ["train.evaluate_every=100", "train.keep=99", *case.settings]
+    settings += [f"adapt.base={base(case.system)}"] if case.extends else []
+    p = params.load(case.lang, [*settings, f"run={name}"])
+    done = pipeline.train(p)
+    whole = done.run.folder
+    (left,) = (row["epoch_eta_s"] for row in done.run.rows() if row["step"] == case.stop and "epoch_eta_s" in row)
+    assert (left > 0) == case.middle, "where in the epoch it stops"
+    parts = as_it_was(whole, case.stop, f"{name}-parts")
+    half = (parts / "checkpoints" / "latest").resolve().name
+    holds(case, p, whole / "checkpoints" / half)
+    elsewhere(case.lang, [*settings, f"run={parts.name}", "resume=true"])
+    assert_same(whole, parts)
+    before, after = (checkpoint.load(whole / "checkpoints" / name)[0] for name in (half, "latest"))
+    assert [k for k in before if not before[k].equal(after[k])], "nothing was trained after the stop"
+
+
+def holds(case: Case, p: params.Params, path: Path) -> None:
+    """The checkpoint of the stop has in it what the table above says that it must bring over."""
+    weights, _, state = checkpoint.load(path)
+    assert state["progress"]["step"] == case.stop
+    assert bool(state["weights"]) == (p.train.ema > 0), "the weights beside their average"
+    if case.system == "vits":
+        assert state["optimizers"].keys() == {"discriminator", "generator"}
+        assert int(weights["discriminator.lessons"]) == case.stop * p.data.accumulate
+    if p.adapt.base:
+        symbols = [{*made.tokenizer.symbols} for made in (pipeline.load(path), pipeline.base(p))]
+        assert set(MISSING) <= symbols[0] - symbols[1]
+        learnt = [v for k, v in weights.items() if "lora_B" in k and v.abs().max() > 0]
+        assert bool(learnt) == (p.adapt.body == "lora")
+
+
+def test_two_processes_of_another_system(home):
+    """Both are killed after a save; the one that writes knows the random state of the other."""
+    every = [
+        "system=pocket",
+        "data.frames=100",
+        "train.steps=6",
+        "train.evaluate_every=100",
+        "train.checkpoint_every=3",
+    ]
+    every += ["train.ema=0.9", "evaluate.small=1", "train.log_every=1"]
+    lives = two(home, "run=pair", *every)
+    assert both(lives) == [0, 0], lives[0].words() + lives[1].words()
+    whole = home / "qaa" / "pocket" / "pair"
+    parts = as_it_was(whole, 3, "pair-parts")
+    lives = two(home, "run=pair-parts", *every, "resume=true")
+    assert both(lives) == [0, 0], lives[0].words() + lives[1].words()
+    assert_same(whole, parts)
