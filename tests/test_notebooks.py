@@ -79,7 +79,9 @@ def test_listening_first_then_the_chain(outputs, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # no notebook may lean on the caller's folder
     heard = run("04_listening", tmp_path)
     card = json.loads((outputs / "qaa/acoustic/001/scorecard.json").read_text())
-    assert list(card["voices"]) == ["recordings", "Griffin-Lim copy", "voice"] and card["source"] == "espeak (synthetic)"
+    assert (
+        list(card["voices"]) == ["recordings", "Griffin-Lim copy", "voice"] and card["source"] == "espeak (synthetic)"
+    )
     assert set(card["voices"]["voice"]["in_domain"]) >= {"cer", "wer", "mcd_db", "duration_error", "rtf", "similarity"}
     page = "".join("".join(html) for html in outputs_of(heard, "text/html"))
     assert page.count("<audio") >= 12 and "Griffin-Lim copy" in page and "numerals" in page and "ctc-qaa" in page
@@ -108,7 +110,7 @@ def test_listening_first_then_the_chain(outputs, monkeypatch, tmp_path):
 def test_a_new_script_is_grown_first_then_merged_then_trained(outputs, monkeypatch, tmp_path):
     """02 as the first thing ever run makes tokenizer and base; 01 then merges the same; 03 goes on from 02's model."""
     monkeypatch.chdir(tmp_path)
-    few = {"corpus.sentences": 60}
+    few = {"corpus.sentences": 60, "evaluate.recogniser_minutes": 0.1, "evaluate.recogniser_steps": 5}
     grown = run("02_embedding_extension", tmp_path, lang="am", overrides=few)
     page = "".join("".join(html) for html in outputs_of(grown, "text/html"))
     assert "romanised" in page and len(outputs_of(grown, "image/png")) == 2
