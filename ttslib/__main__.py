@@ -24,7 +24,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ttslib import params
+from ttslib import params, verbs
 
 
 def main(arguments: list[str] | None = None) -> int:
