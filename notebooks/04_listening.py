@@ -143,9 +143,11 @@ exhibits.opinions(trained, test)
 # The model card states data, licences, base, scores with their floors, and what they do not tell.
 
 # %%
+from IPython.display import Markdown
+
 from ttslib import card as model_card
 
-print(model_card.write(trained.folder).read_text()[:3000])
+Markdown(model_card.write(trained.folder).read_text(encoding="utf-8").split("---\n", 2)[2])
 
 # %%
 show.table(exhibits.written(voice, found, held, trained.folder / "spoken"))

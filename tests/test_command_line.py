@@ -1,12 +1,14 @@
 """The verbs do the notebooks' jobs: results on stdout and in files, exit codes that mean what they say."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import soundfile
 
 from ttslib.__main__ import main
+from ttslib.listen.answers import ANSWERS
 
 QUIET = ["tracking=disabled", "device=cpu", "threads=1"]
 
@@ -120,6 +122,40 @@ def test_letters_a_tokenizer_cannot_read_stop_preparation(tmp_path, monkeypatch,
     assert main(["prepare", *few, *read]) == 1
     said = capsys.readouterr().err
     assert "of letters" in said and "have no row" in said and "በ" in said and "Traceback" not in said
+
+
+def test_from_speech_to_a_blind_test_to_feedback(run, tmp_path, capsys):
+    """Two folders of speech become a page; a listener prefers one and taps a word of the other, which can be trained on."""
+    for name, seed in (("a", "0"), ("b", "1")):
+        main(["generate", str(run), "--out", str(tmp_path / name), "--seed", seed, "--limit", "2"])
+    capsys.readouterr()
+    assert main(["listen", str(tmp_path / "a"), f"other={tmp_path / 'b'}", "--out", str(tmp_path / "test")]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert Path(made["page"]).read_text().startswith("<!doctype html>") and made["trials"] == 3
+    key = json.loads(Path(made["key"]).read_text())
+    for number in (0, 1):
+        trials = []
+        for place, trial in enumerate(key["sessions"][number]):
+            systems = [key["stimuli"][sound]["system"] for sound in trial["sounds"]]
+            flags = [{"sound": trial["sounds"][systems.index("a")], "word": 0}]
+            answer = 2 if systems[1] == "other" else -2
+            told = {"trial": place, "sounds": trial["sounds"], "answer": answer, "flags": flags, "seconds": 1.0}
+            trials.append(told)
+        told = {"format": ANSWERS, "test": key["test"], "kind": "cmos", "rater": f"r{number}", "number": number}
+        told |= {"session": number, "began": "x", "finished": "y", "trials": trials}
+        (tmp_path / "answers").mkdir(exist_ok=True)
+        (tmp_path / "answers" / f"{number}.json").write_text(json.dumps(told))
+    assert main(["opinions", made["key"], str(tmp_path / "answers")]) == 0
+    (pair,) = json.loads(capsys.readouterr().out)["pairs"]
+    assert pair["cmos"]["mean"] == -2.0 and pair["n"]["listeners"] == 2, "a is worse than the other"
+    file = tmp_path / "feedback.jsonl"
+    assert main(["feedback", made["key"], str(tmp_path / "answers"), "--voice", "a", "--out", str(file)]) == 0
+    kinds = Counter(json.loads(line)["kind"] for line in file.read_text().splitlines())
+    assert kinds == {"flagged": 2, "rejected": 2}
+    assert main(["listen", str(tmp_path / "a"), f"a={tmp_path / 'b'}", "--out", str(tmp_path / "test")]) == 1
+    assert "two voices have one name" in capsys.readouterr().err
+    assert main(["opinions", str(tmp_path / "answers" / "0.json"), str(tmp_path / "answers")]) == 1
+    assert "no key of a listening test" in capsys.readouterr().err
 
 
 def test_forgetting_is_an_exit_code_of_its_own(run, tmp_path, monkeypatch):

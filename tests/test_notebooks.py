@@ -62,6 +62,9 @@ def test_declares_its_dials(source):
         assert line.count("=") == 1 and "#" in line, f"papermill shows one assignment and its comment a line: {line}"
 
 
+LITTLE = {"evaluate.sets": ["one_word"], "evaluate.seen": 0}  # to be spoken by untrained systems, that do not stop
+
+
 def run(name: str, folder: Path, **dials) -> nbformat.NotebookNode:
     out = folder / f"{name}.ipynb"
     source = jupytext.read(ROOT / "notebooks" / f"{name}.py")
@@ -79,7 +82,9 @@ def test_listening_first_then_the_chain(outputs, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # no notebook may lean on the caller's folder
     heard = run("04_listening", tmp_path)
     card = json.loads((outputs / "qaa/acoustic/001/scorecard.json").read_text())
-    assert list(card["voices"]) == ["recordings", "Griffin-Lim copy", "voice"] and card["source"] == "espeak (synthetic)"
+    assert (
+        list(card["voices"]) == ["recordings", "Griffin-Lim copy", "voice"] and card["source"] == "espeak (synthetic)"
+    )
     assert set(card["voices"]["voice"]["in_domain"]) >= {"cer", "wer", "mcd_db", "duration_error", "rtf", "similarity"}
     page = "".join("".join(html) for html in outputs_of(heard, "text/html"))
     assert page.count("<audio") >= 12 and "Griffin-Lim copy" in page and "numerals" in page and "ctc-qaa" in page
@@ -108,7 +113,7 @@ def test_listening_first_then_the_chain(outputs, monkeypatch, tmp_path):
 def test_a_new_script_is_grown_first_then_merged_then_trained(outputs, monkeypatch, tmp_path):
     """02 as the first thing ever run makes tokenizer and base; 01 then merges the same; 03 goes on from 02's model."""
     monkeypatch.chdir(tmp_path)
-    few = {"corpus.sentences": 60}
+    few = {"corpus.sentences": 60, "evaluate.recogniser_minutes": 0.1, "evaluate.recogniser_steps": 5}
     grown = run("02_embedding_extension", tmp_path, lang="am", overrides=few)
     page = "".join("".join(html) for html in outputs_of(grown, "text/html"))
     assert "romanised" in page and len(outputs_of(grown, "image/png")) == 2
@@ -147,7 +152,7 @@ def test_another_system_takes_the_same_notebooks(outputs, monkeypatch, tmp_path)
     rows = json.loads((outputs / "qaa/vits/first/training_history.json").read_text())
     assert {"discriminator", "adversarial", "feature_matching", "kl", "mel", "duration"} <= rows[-2].keys()
     assert rows[-1]["val/total"] == rows[-1]["val/prior_mel"]
-    heard = run("04_listening", tmp_path, system="vits", run="first")
+    heard = run("04_listening", tmp_path, system="vits", run="first", overrides=LITTLE)
     card = json.loads((outputs / "qaa/vits/first/scorecard.json").read_text())
     assert card["voices"]["voice"]["all"]["cer"]["count"] > 0
     assert "".join("".join(html) for html in outputs_of(heard, "text/html")).count("<audio") >= 12
@@ -167,7 +172,7 @@ def test_a_system_of_codes_trains_its_codec_first(outputs, monkeypatch, tmp_path
     rows = json.loads((outputs / "qaa/t3/first/training_history.json").read_text())
     assert {"val/speech", "val/text_ce", "val/top1", "val/end"} <= rows[-1].keys()
     assert len([*(outputs / "qaa" / "codecs").glob("mel-6561-*")]) == 1, "no second codec for the same corpus"
-    heard = run("04_listening", tmp_path, system="t3", run="first")
+    heard = run("04_listening", tmp_path, system="t3", run="first", overrides=LITTLE)
     card = json.loads((outputs / "qaa/t3/first/scorecard.json").read_text())
     assert card["totals"]["voice"]["items"] == card["voices"]["voice"]["all"]["sentences"] > 0
     assert "mel-6561 copy" in card["floors"] and card["voices"]["mel-6561 copy"]["in_domain"]["cer"]["count"] > 0

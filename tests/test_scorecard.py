@@ -86,6 +86,9 @@ def verdict(cer, faulty=0, floor=0.1, judge="a"):
         ((verdict(0.4, faulty=2), 1.0), (verdict(0.4, faulty=1), 9.0), True),
         ((verdict(0.4), 2.0), (verdict(0.4), 1.0), True),
         ((verdict(0.09), 1.0), (verdict(0.01), 2.0), False),  # below the floor nothing counts but the loss
+        ((verdict(0.95), 1.0), (verdict(0.9), 2.0), False),  # as little as the other is understood by chance
+        ((verdict(0.95, faulty=2), 1.0), (verdict(0.8, faulty=1), 2.0), False),
+        ((verdict(0.95), 1.0), (verdict(0.7), 2.0), True),
         ((verdict(0.4), 1.0), (verdict(0.4), math.nan), False),
         ((None, 2.0), (None, 1.0), True),
     ],
@@ -162,9 +165,9 @@ def test_every_evaluation_says_what_was_heard(trained):
         wav, rate = audio.load(folder / "0.wav")
         again = reader.transcribe(torch.from_numpy(wav), rate, "qaa")
         assert sum(a != b for a, b in zip(again, told[asked[0].id]["heard"], strict=False)) <= 3, "16 bits apart"
-    best = min(
-        rows, key=lambda r: (max(0, r["speech/cer"] - r["speech/cer_floor"]), r["speech/faulty"], r["val/total"])
-    )
+    keys = {row["step"]: (*verdict(row["speech/cer"], row["speech/faulty"], row["speech/cer_floor"]).key, row["val/total"])
+            for row in rows}  # fmt: skip
+    best = min(rows, key=lambda row: keys[row["step"]])
     assert run.trained.resolve().name.endswith(f"step{best['step']}")
 
 

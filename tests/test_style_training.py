@@ -114,7 +114,7 @@ def test_with_a_runtime_training_is_heard_and_the_notebooks_speak(tmp_path, monk
     assert "before: the mean voice" in page and "after: cloned" in page
     spoken = [*(tmp_path / "outputs/style_fast/style/heard/samples").glob("step_*/*.wav")]
     assert len(spoken) >= 4
-    written = [*(tmp_path / "outputs/style_fast/style/heard/listening").glob("*.json")]
+    written = [*(tmp_path / "outputs/style_fast/style/heard/spoken").glob("*.json")]
     assert written and all(styles.read(file, "supertonic-3") for file in written)
 
 
@@ -173,5 +173,5 @@ def test_the_notebooks_show_voices(at_home, monkeypatch, tmp_path):
     heard = run("04_listening", tmp_path, lang="style_fast", run="shown", overrides=few)
     page = "".join("".join(html) for html in outputs_of(heard, "text/html"))
     assert "mean style" in page and "top1" in page and "about a third" in "".join(c.source for c in heard.cells)
-    written = [*(at_home / "shown" / "listening").glob("*.json")]
+    written = [*(at_home / "shown" / "spoken").glob("*.json")]
     assert written and all(styles.read(file, "parametric-1") for file in written)

@@ -21,12 +21,10 @@ After the params file come overrides, key=value in dotted form. Results go to st
 """
 
 import argparse
-import json
 import sys
-from datetime import timedelta
 from pathlib import Path
 
-from ttslib import params
+from ttslib import params, verbs
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -82,17 +80,17 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="ttslib", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    verbs = top.add_subparsers(required=True, metavar="verb")
+    parsers = top.add_subparsers(required=True, metavar="verb")
     for name, verb, text in (
-        ("prepare", prepare, "corpus -> manifest and features"),
-        ("preflight", preflight, "what tokenizers would do to the language"),
-        ("merge", merge, "teach a tokenizer the language"),
-        ("extend", extend, "grow a trained model's rows for the language"),
-        ("check", check, "is the training pipeline whole, from the manifest to the export?"),
-        ("train", train, "train a run"),
-        ("validate", validate, "check and print resolved params"),
+        ("prepare", verbs.prepare, "corpus -> manifest and features"),
+        ("preflight", verbs.preflight, "what tokenizers would do to the language"),
+        ("merge", verbs.merge, "teach a tokenizer the language"),
+        ("extend", verbs.extend, "grow a trained model's rows for the language"),
+        ("check", verbs.check, "is the training pipeline whole, from the manifest to the export?"),
+        ("train", verbs.train, "train a run"),
+        ("validate", verbs.validate, "check and print resolved params"),
     ):
-        sub = verbs.add_parser(name, help=text)
+        sub = parsers.add_parser(name, help=text)
         sub.add_argument("params", nargs="?", help="a params file, or a language that has one in params/")
         sub.add_argument("overrides", nargs="*", metavar="key=value")
         sub.set_defaults(verb=verb)
@@ -101,14 +99,14 @@ def parser() -> argparse.ArgumentParser:
         if name == "validate":
             sub.add_argument("--document", action="store_true", help="print the text of params/default.yaml instead")
     for name, verb, text in (
-        ("card", card, "write a run's model card"),
-        ("speak", speak, "speak texts with a trained run"),
-        ("generate", generate, "speak a test set with a trained run, and count how it went"),
-        ("evaluate", evaluate, "score a trained run on its held-out clips"),
-        ("export", export, "write a trained run for its own runtime"),
-        ("voice", voice, "write one voice as a file that its own runtime loads"),
+        ("card", verbs.card, "write a run's model card"),
+        ("speak", verbs.speak, "speak texts with a trained run"),
+        ("generate", verbs.generate, "speak a test set with a trained run, and count how it went"),
+        ("evaluate", verbs.evaluate, "score a trained run on its held-out clips"),
+        ("export", verbs.export, "write a trained run for its own runtime"),
+        ("voice", verbs.voice, "write one voice as a file that its own runtime loads"),
     ):
-        sub = verbs.add_parser(name, help=text)
+        sub = parsers.add_parser(name, help=text)
         sub.add_argument("run", type=Path, help="a run's folder, or a checkpoint or exported folder")
         sub.set_defaults(verb=verb)
         if name == "evaluate":
@@ -134,7 +132,7 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--seed", type=int, default=0)
             sub.add_argument("--limit", type=count, help="no more than so many of them")
             sub.add_argument("--again", action="store_true", help="speak also what is in --out already")
-    sub = verbs.add_parser("listen", help="make a blind listening test")
+    sub = parsers.add_parser("listen", help="make a blind listening test")
     sub.add_argument("voices", nargs="+", help="folders of `generate`; name=folder to call one otherwise")
     sub.add_argument("--out", type=Path, required=True, help="folder of the page and its key")
     sub.add_argument("--kind", choices=["cmos", "abx", "mushra"], default="cmos")
@@ -143,12 +141,12 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--limit", type=count, help="no more than so many sentences")
     sub.add_argument("--title", default="Listening test")
-    sub.set_defaults(verb=listen)
+    sub.set_defaults(verb=verbs.listen)
     for name, verb, text in (
-        ("opinions", opinions, "analyse listeners' answers"),
-        ("feedback", feedback, "make a feedback set of listeners' answers"),
+        ("opinions", verbs.opinions, "analyse listeners' answers"),
+        ("feedback", verbs.feedback, "make a feedback set of listeners' answers"),
     ):
-        sub = verbs.add_parser(name, help=text)
+        sub = parsers.add_parser(name, help=text)
         sub.add_argument("key", type=Path, help="the .key.json that `listen` wrote")
         sub.add_argument("answers", type=Path, help="folder of the listeners' .json")
         sub.set_defaults(verb=verb)
@@ -156,6 +154,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--corrected", type=Path, help="re-recorded or corrected clips, as corpus.source=custom reads them"
     )
+    sub.add_argument("--speaker", help="of corrected clips that name none: one the voice knows")
+    sub.add_argument("--lang", help="of texts that name none")
     sub.add_argument("--out", type=Path, required=True, help="the feedback file, for 03_train -p feedback")
     return top
 
@@ -164,184 +164,6 @@ def count(text: str) -> int:
     if int(text) < 1:
         raise ValueError(text)
     return int(text)
-
-
-def resolved(options) -> params.Params:
-    if options.params is None:
-        raise params.ParamsError("no params file given, e.g. python -m ttslib train params/am.yaml")
-    return params.load(options.params, options.overrides)
-
-
-def prepare(options) -> None:
-    """Under `accelerate launch` all compute codes; the first makes manifest and features, the others wait up to a day."""
-    import torch
-    from accelerate import PartialState
-
-    from ttslib import codecs, manifest, pipeline, session
-
-    p = resolved(options)
-    state = PartialState(cpu=p.device == "cpu", timeout=timedelta(days=1))
-    if state.num_processes > 1:
-        torch.set_num_threads(p.threads or max(1, session.cores() // state.num_processes))
-    with state.main_process_first():
-        found = manifest.prepare(p, again=options.again and state.is_main_process)
-    system = pipeline.beginning(p, found.split("train"))
-    p, rows = system.p, [*found.split("train"), *found.split("val")]
-    told = {"manifest": str(found.folder), "totals": found.totals()}
-    codec = codecs.of(p) if (own := getattr(system, "codec", None)) is None and p.codec is not None else own
-    if codec is not None:
-        pipeline.codes(codec, found, rows, p, state.process_index, state.num_processes)
-        state.wait_for_everyone()
-    if not state.is_main_process:
-        return
-    for split in ("train", "val"):
-        pipeline.features(system, found, split, p)
-    if codec is not None:
-        kept = pipeline.codes(codec, found, rows, p)  # of all processes
-        told["codec"] = kept.summary()
-    print(json.dumps(told, ensure_ascii=False))
-
-
-def preflight(options) -> None:
-    from ttslib import extension, manifest
-
-    p = resolved(options)
-    for row in extension.checked(p, manifest.prepare(p)):
-        print(json.dumps(row, ensure_ascii=False))
-
-
-def merge(options) -> None:
-    from ttslib import extension, manifest
-
-    p = resolved(options)
-    done = extension.merged(p, manifest.prepare(p))
-    print(json.dumps({"tokenizer": str(extension.tokenizer_folder(p) / "merged"), "changed": done.report.changed}))
-
-
-def extend(options) -> None:
-    from ttslib import extension
-
-    print(extension.grow(resolved(options)).folder)
-
-
-def check(options) -> int:
-    from ttslib import checks
-
-    rows = checks.run(resolved(options))
-    print(checks.table(rows))
-    return int(any(row.passed is False for row in rows))
-
-
-def train(options) -> int:
-    from ttslib import pipeline
-
-    p = resolved(options)
-    done = pipeline.train(p, watch=say)
-    print(json.dumps({"run": str(done.run.folder), **vars(done.result)}))
-    if p.feedback and done.result.stopped not in ("SIGTERM", "SIGINT"):
-        from ttslib import manifest
-        from ttslib.feedback import comparing
-
-        for row in comparing.of_run(done, p, manifest.prepare(p)):
-            print(json.dumps(row, ensure_ascii=False))
-    return {"SIGTERM": 143, "SIGINT": 130, "forgetting": 3}.get(done.result.stopped, 0)
-
-
-def say(rows: list[dict]) -> None:
-    """The newest history row as one line on stderr."""
-    row = rows[-1]
-    shown = {k: v for k, v in row.items() if k not in ("step", "epoch", "memory_gb", "elapsed_s")}
-    values = "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in shown.items())
-    print(f"step {row['step']}  {values}", file=sys.stderr)
-
-
-def speak(options) -> None:
-    from ttslib import audio, pipeline
-
-    system = pipeline.load(pipeline.checkpoint_of(options.run))
-    choices = {
-        "voice": options.voice,
-        "lang": options.lang,
-        "seed": options.seed,
-        "speaking_rate": options.speaking_rate,
-    }
-    if options.text is not None:
-        print(audio.save(options.out, system.synthesize(options.text, **choices), system.rate))
-        return
-    texts = [line for line in options.file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    for file in pipeline.speak(system, texts, options.out, **choices):
-        print(file)
-
-
-def generate(options) -> int:
-    from ttslib import generation, items, pipeline
-
-    source = items.sentences if options.file else items.held_out
-    asked = source(options.file or options.run, options.lang, options.voice)[: options.limit]
-    system = pipeline.load(pipeline.checkpoint_of(options.run))
-    totals = generation.generate(system, asked, options.out, not options.again, options.seed)["totals"]
-    print(json.dumps(totals))
-    return int(totals["succeeded"] < totals["items"])
-
-
-def evaluate(options) -> None:
-    from ttslib import scorecard
-
-    own = options.run / "params.yaml"
-    card = scorecard.make(options.run, params.load(own, options.overrides) if own.is_file() else None)
-    print(json.dumps(card["median"] if "table" in card else card["voices"], ensure_ascii=False))
-
-
-def card(options) -> None:
-    from ttslib import card
-
-    print(card.write(options.run))
-
-
-def listen(options) -> None:
-    from ttslib import listen
-
-    named = [voice.partition("=") for voice in options.voices]
-    systems = {name if equals else Path(name).name: source or name for name, equals, source in named}
-    if len(systems) < len(named):
-        raise listen.ListenError(f"two voices have one name: {', '.join(options.voices)}; give name=folder")
-    texts, reference = (None, None) if options.reference is None else listen.recordings(options.reference)
-    texts = (texts or listen.texts(systems))[: options.limit]
-    made = listen.build(options.out, systems, texts, options.kind, reference=reference, title=options.title)
-    print(json.dumps({key: str(value) if isinstance(value, Path) else value for key, value in made.items()}))
-
-
-def opinions(options) -> None:
-    from ttslib import listen
-
-    print(json.dumps(listen.analyse(options.key, options.answers), ensure_ascii=False))
-
-
-def feedback(options) -> None:
-    from ttslib import feedback
-
-    entries = feedback.gathered(options.key, options.answers, options.voice, options.corrected)
-    print(feedback.write(options.out, entries))
-
-
-def export(options) -> None:
-    from ttslib import pipeline
-
-    print(pipeline.load(pipeline.checkpoint_of(options.run)).export(options.out))
-
-
-def voice(options) -> None:
-    from ttslib import pipeline
-
-    system = pipeline.load(pipeline.checkpoint_of(options.run))
-    if not hasattr(system, "export_voice"):
-        told = "its runtime has no files of voices; `export` writes what it loads"
-        raise params.ParamsError(f"voice: {options.run} is of the system {system.p.system}: {told}")
-    print(system.export_voice(options.voice, options.out))
-
-
-def validate(options) -> None:
-    print(params.document() if options.document else resolved(options), end="")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Which checkpoint is best is said by who listens: a few validation texts, spoken and read back at every evaluation.
 
 A checkpoint is better when fewer of its characters are misread, beyond what is misread of the recordings; then when fewer
-sentences are faulty; then by its validation loss. At the floor the recogniser tells no more, so nothing below it counts.
+sentences are faulty; then by its validation loss. At the floor the recogniser tells no more, so nothing below it counts; and
+where three characters in four are misread, all that it hears is chance: an untrained network must not win by a lucky letter.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,9 @@ from ttslib import intervals
 
 if TYPE_CHECKING:  # the loop knows verdicts; judges bring audio files with them
     from ttslib.evaluate.judges import Asked, Judges
+
+
+CHANCE = 0.75  # CER of what is not understood at all
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Verdict:
     @property
     def key(self) -> tuple[float, float]:
         """Lower is better."""
-        return max(0.0, self.cer - self.floor), float(self.faulty)
+        return (max(0.0, self.cer - self.floor), float(self.faulty)) if self.cer < CHANCE else (1.0, 0.0)
 
     def row(self) -> dict[str, float]:
         """For the history."""

@@ -130,7 +130,8 @@ def histogram(values: Sequence[float], xlabel: str, title: str = "") -> Figure:
 
 
 def intervals(voices: Mapping[str, Mapping[str, Mapping]], ylabel: str, title: str = "") -> Figure:
-    """A score of several voices on several sets, `voice -> set -> {value, low, high}`, each with its interval."""
+    """A score of several voices on several sets, `voice -> set -> {value, low, high}`, each with its interval; the first
+    voice's first value, the floor, is a line through all."""
     figure, axes = panel(width=9.0, height=3.2)
     ax, places = axes[0, 0], list(dict.fromkeys(name for sets in voices.values() for name in sets))
     for i, (voice, sets) in enumerate(voices.items()):
@@ -139,6 +140,8 @@ def intervals(voices: Mapping[str, Mapping[str, Mapping]], ylabel: str, title: s
         bounds = [[np.nan if one[side] is None else one[side] for one in sets.values()] for side in ("low", "high")]
         whiskers = np.abs(np.array(bounds, dtype=float) - values)
         ax.errorbar(x, values, whiskers, fmt="o", markersize=4, capsize=2, linewidth=1, label=voice)
+        if not i:
+            ax.axhline(values[0], color="#c5c9cf", linestyle="--", linewidth=1, zorder=0)
     ax.set(ylabel=ylabel, title=title, xticks=range(len(places)))
     ax.set_xticklabels(places, rotation=20, ha="right")
     ax.set_ylim(bottom=0)

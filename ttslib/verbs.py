@@ -1,0 +1,192 @@
+"""The verbs of the command line, each thin over the call that a notebook makes; see `ttslib.__main__`."""
+
+import json
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from ttslib import params
+
+
+def resolved(options) -> params.Params:
+    if options.params is None:
+        raise params.ParamsError("no params file given, e.g. python -m ttslib train params/am.yaml")
+    return params.load(options.params, options.overrides)
+
+
+def prepare(options) -> None:
+    """Under `accelerate launch` all compute codes; the first makes manifest and features, the others wait up to a day."""
+    import torch
+    from accelerate import PartialState
+
+    from ttslib import codecs, manifest, pipeline, session
+
+    p = resolved(options)
+    state = PartialState(cpu=p.device == "cpu", timeout=timedelta(days=1))
+    if state.num_processes > 1:
+        torch.set_num_threads(p.threads or max(1, session.cores() // state.num_processes))
+    with state.main_process_first():
+        found = manifest.prepare(p, again=options.again and state.is_main_process)
+    system = pipeline.beginning(p, found.split("train"))
+    p, rows = system.p, [*found.split("train"), *found.split("val")]
+    told = {"manifest": str(found.folder), "totals": found.totals()}
+    codec = codecs.of(p) if (own := getattr(system, "codec", None)) is None and p.codec is not None else own
+    if codec is not None:
+        pipeline.codes(codec, found, rows, p, state.process_index, state.num_processes)
+        state.wait_for_everyone()
+    if not state.is_main_process:
+        return
+    for split in ("train", "val"):
+        pipeline.features(system, found, split, p)
+    if codec is not None:
+        kept = pipeline.codes(codec, found, rows, p)  # of all processes
+        told["codec"] = kept.summary()
+    print(json.dumps(told, ensure_ascii=False))
+
+
+def preflight(options) -> None:
+    from ttslib import extension, manifest
+
+    p = resolved(options)
+    for row in extension.checked(p, manifest.prepare(p)):
+        print(json.dumps(row, ensure_ascii=False))
+
+
+def merge(options) -> None:
+    from ttslib import extension, manifest
+
+    p = resolved(options)
+    done = extension.merged(p, manifest.prepare(p))
+    print(json.dumps({"tokenizer": str(extension.tokenizer_folder(p) / "merged"), "changed": done.report.changed}))
+
+
+def extend(options) -> None:
+    from ttslib import extension
+
+    print(extension.grow(resolved(options)).folder)
+
+
+def check(options) -> int:
+    from ttslib import checks
+
+    rows = checks.run(resolved(options))
+    print(checks.table(rows))
+    return int(any(row.passed is False for row in rows))
+
+
+def train(options) -> int:
+    from ttslib import pipeline
+
+    p = resolved(options)
+    done = pipeline.train(p, watch=say)
+    print(json.dumps({"run": str(done.run.folder), **vars(done.result)}))
+    if p.feedback and done.result.stopped not in ("SIGTERM", "SIGINT"):
+        from ttslib import manifest
+        from ttslib.feedback import comparing
+
+        for row in comparing.of_run(done, p, manifest.prepare(p)):
+            print(json.dumps(row, ensure_ascii=False))
+    return {"SIGTERM": 143, "SIGINT": 130, "forgetting": 3}.get(done.result.stopped, 0)
+
+
+def say(rows: list[dict]) -> None:
+    """The newest history row as one line on stderr."""
+    row = rows[-1]
+    shown = {k: v for k, v in row.items() if k not in ("step", "epoch", "memory_gb", "elapsed_s")}
+    values = "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in shown.items())
+    print(f"step {row['step']}  {values}", file=sys.stderr)
+
+
+def speak(options) -> None:
+    from ttslib import audio, pipeline
+
+    system = pipeline.load(pipeline.checkpoint_of(options.run))
+    choices = {
+        "voice": options.voice,
+        "lang": options.lang,
+        "seed": options.seed,
+        "speaking_rate": options.speaking_rate,
+    }
+    if options.text is not None:
+        print(audio.save(options.out, system.synthesize(options.text, **choices), system.rate))
+        return
+    texts = [line for line in options.file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    for file in pipeline.speak(system, texts, options.out, **choices):
+        print(file)
+
+
+def generate(options) -> int:
+    from ttslib import generation, items, pipeline
+
+    source = items.sentences if options.file else items.held_out
+    asked = source(options.file or options.run, options.lang, options.voice)[: options.limit]
+    system = pipeline.load(pipeline.checkpoint_of(options.run))
+    totals = generation.generate(system, asked, options.out, not options.again, options.seed)["totals"]
+    print(json.dumps(totals))
+    return int(totals["succeeded"] < totals["items"])
+
+
+def evaluate(options) -> None:
+    from ttslib import scorecard
+
+    own = options.run / "params.yaml"
+    card = scorecard.make(options.run, params.load(own, options.overrides) if own.is_file() else None)
+    print(json.dumps(card["median"] if "table" in card else card["voices"], ensure_ascii=False))
+
+
+def card(options) -> None:
+    from ttslib import card
+
+    print(card.write(options.run))
+
+
+def listen(options) -> None:
+    from ttslib import listen
+
+    named = [voice.partition("=") for voice in options.voices]
+    systems = {name if equals else Path(name).name: source or name for name, equals, source in named}
+    if len(systems) < len(named):
+        raise listen.ListenError(f"two voices have one name: {', '.join(options.voices)}; give name=folder")
+    texts, reference = (None, None) if options.reference is None else listen.recordings(options.reference)
+    texts = (texts or listen.texts(systems))[: options.limit]
+    made = listen.build(options.out, systems, texts, options.kind, reference=reference, title=options.title)
+    print(json.dumps({key: str(value) if isinstance(value, Path) else value for key, value in made.items()}))
+
+
+def opinions(options) -> None:
+    from ttslib import listen
+
+    print(json.dumps(listen.analyse(options.key, options.answers), ensure_ascii=False))
+
+
+def feedback(options) -> None:
+    from ttslib import feedback
+    from ttslib.feedback.gathering import gathered
+
+    given = options.key, options.answers, options.voice, options.corrected, options.lang, options.speaker
+    if not (entries := gathered(*given)):
+        raise feedback.FeedbackError(
+            f"{options.answers}: nobody complains of {options.voice}; there is nothing to train on"
+        )
+    feedback.write(options.out, entries)
+    print(options.out)
+
+
+def export(options) -> None:
+    from ttslib import pipeline
+
+    print(pipeline.load(pipeline.checkpoint_of(options.run)).export(options.out))
+
+
+def voice(options) -> None:
+    from ttslib import pipeline
+
+    system = pipeline.load(pipeline.checkpoint_of(options.run))
+    if not hasattr(system, "export_voice"):
+        told = "its runtime has no files of voices; `export` writes what it loads"
+        raise params.ParamsError(f"voice: {options.run} is of the system {system.p.system}: {told}")
+    print(system.export_voice(options.voice, options.out))
+
+
+def validate(options) -> None:
+    print(params.document() if options.document else resolved(options), end="")
