@@ -296,11 +296,14 @@ def test_custom_csv_quoting_and_broken_lines(tmp_path, delimiter, suffix):
     assert the(drops, "quotes").where.endswith(":11")
 
 
-def test_custom_open_quote_names_the_lines_it_swallowed(tmp_path):
-    tone(tmp_path / "a.wav")
-    (tmp_path / "m.csv").write_text('path,text\na.wav,fine\na.wav,"open\na.wav,lost\n', encoding="utf-8")
+def test_custom_open_quote_costs_its_own_line_alone(tmp_path):
+    for name in "abcd":
+        tone(tmp_path / f"{name}.wav")
+    lines = ["path,text", "a.wav,fine", 'b.wav,"open', "c.wav,kept", 'd.wav,"two', 'lines"']
+    (tmp_path / "m.csv").write_text("\n".join(lines), encoding="utf-8")
     clips, drops = split("custom", "en", tmp_path, tmp_path)
-    assert ([clip.text for clip in clips], the(drops, "quotes").where) == (["fine"], f"{tmp_path / 'm.csv'}:3-4")
+    assert [clip.text for clip in clips] == ["fine", "kept", "two\nlines"]
+    assert [(drop.reason, drop.where) for drop in drops] == [("quotes", f"{tmp_path / 'm.csv'}:3")]
 
 
 def test_custom_jsonl_and_asked_columns(tmp_path):

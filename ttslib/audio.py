@@ -6,6 +6,7 @@ Files go through soundfile (WAV, FLAC, OGG/Opus, MP3); what it cannot open (G.72
 import functools
 import io
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,7 @@ def decode(path: str | Path) -> tuple[np.ndarray, int]:
             raise AudioError(str(error)) from None
         return pair.audio[:, None], pair.rate
     try:
-        return soundfile.read(path, dtype="float32", always_2d=True)
+        return soundfile.read(os.fsencode(path), dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as first:
         try:
             return decode_av(path)

@@ -1,7 +1,7 @@
 """The corpus doctor: every clip is decoded and judged; each drop has a reason and each suspicious clip is marked.
 
-Drops: unreadable, truncated, empty, nan, silent, too short, too long, duplicate audio, conflicting transcripts,
-empty text, unverbalised digits, unknown characters, rate; and whatever the readers could not make a clip of.
+Drops: unreadable, truncated, empty, nan, out of range, silent, too short, too long, duplicate audio, conflicting
+transcripts, empty text, unverbalised digits, unknown characters, rate; and whatever the readers could not make a clip of.
 Suspects: clipped, dc offset, bandwidth, silence, noise, level, unfinished, rate, duplicate text, mixed scripts,
 confusables, unknown characters.
 """
@@ -38,12 +38,14 @@ SLACK = 0.01  # seconds a header may promise too much: some writers count their 
 CODEC_SLACK = 0.15  # the same for codecs whose first and last frames are padding
 STREAMED = 0x7FFF0000  # from this chunk size on (bytes), a writer that could not seek back means "until the end"
 HOURS = 3600.0  # a header that promises more than this is believed before anything is decoded into memory (seconds)
+LOUDEST = 2.0**31  # largest sample that some scale explains (32-bit integers as floats); beyond it, powers overflow
 FULL_SCALE = 0.999  # absolute value from which a sample counts as clipped
 LONG_SILENCE = 1.0  # seconds trimmed at one end that make a clip suspect
 QUIET_GAP = 12.0  # dB between loud and quiet frames below which the pauses are full of noise
 LEVEL_GAP = 12.0  # dB between a clip and the median of its language
 CLIFF = 25.0  # dB the spectrum falls within two thirds of an octave where a lower sample rate ended
 FULL_BAND = 11_500.0  # Hz; speech that breaks off above it is complete for every system here
+UNREAD = 10  # times the characters that can be spoken in max_seconds: a longer transcript is not even normalised
 ENOUGH = 20  # clips of a language from which on its median is worth comparing with
 
 Refusal = tuple[str, str]  # reason, detail
@@ -89,6 +91,9 @@ def examine(clips: Iterable[Clip | Dropped], p: Params) -> tuple[list[Row], list
     cases = []
     for clip, measured in zip(found, measure_all([c.audio for c in found], p), strict=True):
         text = clip.text.strip()
+        if p.doctor.judges_texts and (drop := endless(text, p.doctor)):
+            cases.append(Case(clip, text, None, drop))
+            continue
         if p.doctor.judges_texts:
             text = texts.normalise(clip.text, clip.lang, homophones=p.text.homophones)
         if isinstance(measured, Measured):
@@ -153,6 +158,9 @@ def measure(job: tuple[str, Doctor]) -> Measured | Refusal:
         return "empty", f"no samples, {rate} Hz"
     if not np.isfinite(samples).all():
         return "nan", f"{np.count_nonzero(~np.isfinite(samples))} of {samples.size} samples are not finite"
+    peak = float(np.abs(samples).max())
+    if peak > LOUDEST:
+        return "out of range", f"the largest sample is {peak:.3g}, full scale is 1: these are not samples of sound"
     mono = np.ascontiguousarray(samples.mean(axis=1), dtype=np.float32)
     offset = float(mono.mean(dtype=np.float64))
     steady = mono - np.float32(offset)  # an offset would count as sound
@@ -181,7 +189,7 @@ def header(path: str) -> tuple[float | None, float, bool]:
     if path.endswith(".npz"):  # an archive promises nothing: it is whole or it cannot be read
         return 0.0, SLACK, False
     try:
-        info = soundfile.info(path, verbose=True)
+        info = soundfile.info(os.fsencode(path), verbose=True)  # soundfile cannot encode a name that is not UTF-8
     except (soundfile.LibsndfileError, TypeError):  # TypeError: soundfile's word for .raw, which has no header
         return None, SLACK, False
     seconds = info.frames / info.samplerate
@@ -219,6 +227,8 @@ def cutoff(wav: np.ndarray, rate: int) -> float | None:
     Speech fades by some 10 dB an octave; what was recorded at a lower rate falls by `CLIFF` in two thirds of one, to
     50 dB or more below its peak, and nothing follows.
     """
+    if 0.8 * rate / 2 <= 1500:
+        return None
     size = 2 ** round(math.log2(rate / 20))
     count = (len(wav) - size) // (size // 2) + 1
     if count < 10:
@@ -274,6 +284,14 @@ def verdict(text: str, lang: str, m: Measured, doctor: Doctor) -> Refusal | None
         limit = f"max_chars_per_second is {doctor.max_chars_per_second:g}"
         return "rate", f"{len(text)} characters in {seconds:.2f} s = {speed:.1f} per second, {limit}"
     return None
+
+
+def endless(text: str, doctor: Doctor) -> Refusal | None:
+    """Why a raw transcript cannot be that of one clip, whatever it says: a book pasted into a cell would take hours."""
+    count, most = len(" ".join(text.split())), UNREAD * doctor.max_chars_per_second * doctor.max_seconds
+    if count <= most:
+        return None
+    return "rate", f"{count} characters, more than {UNREAD} times what max_chars_per_second and max_seconds allow"
 
 
 def unreadable(text: str, lang: str, doctor: Doctor) -> Refusal | None:

@@ -6,7 +6,6 @@ A manifest's folder holds `manifest.jsonl` (what is trained on), `dropped.jsonl`
 
 import hashlib
 import json
-import math
 import os
 import sys
 from collections import Counter, defaultdict
@@ -19,6 +18,7 @@ from ttslib import paths
 from ttslib.params import Params
 
 SPLITS = ("train", "val", "test")
+LONGEST = 1e9  # seconds; JSON can write integers that no float can hold
 
 
 class ManifestError(ValueError):
@@ -199,7 +199,7 @@ def write(folder: str | Path, rows: Iterable[Row], dropped: Iterable[Mapping[str
     }
     replace_file(where / "dropped.jsonl", lines(made.dropped))
     replace_file(where / "suspects.jsonl", lines(suspects))
-    replace_file(where / "summary.json", json.dumps(summary, ensure_ascii=False, indent=1) + "\n")
+    replace_file(where / "summary.json", in_json(summary, indent=1) + "\n")
     replace_file(where / "manifest.jsonl", lines(as_json(row) for row in rows))
     return made
 
@@ -224,8 +224,10 @@ def records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in enumerate(content.removesuffix(b"\n").split(b"\n") if content else [], 1):
         try:
             record = json.loads(line)
-        except ValueError as error:
-            raise ManifestError(f"{path}:{number}: not a line of JSON: {error}") from None
+        except (ValueError, RecursionError) as error:
+            raise ManifestError(
+                f"{path}:{number}: not a line of JSON: {error}; `prepare` makes the file anew"
+            ) from None
         if not isinstance(record, dict):
             raise ManifestError(f"{path}:{number}: expected an object, found {type(record).__name__}")
         yield f"{path}:{number}", record
@@ -246,7 +248,7 @@ def parse_row(record: Mapping[str, Any], place: str) -> Row:
     for key in ("id", "audio", "text", "lang"):
         need(record[key] != "", key, "non-empty")
     for key in ("start", "end"):
-        need(type(record[key]) in (int, float) and math.isfinite(record[key]), key, "seconds")
+        need(type(record[key]) in (int, float) and abs(record[key]) < LONGEST, key, "seconds")
     need(0 <= record["start"] < record["end"], "end", f"after start ({record['start']}), and start not negative")
     need(type(record["rate"]) is int and record["rate"] > 0, "rate", "a sample rate in Hz")
     need(record["split"] in SPLITS, "split", f"one of {', '.join(SPLITS)}")
@@ -272,7 +274,8 @@ def check_dropped(record: Mapping[str, Any], place: str) -> None:
 
 
 def escapes(audio: str) -> bool:
-    return not os.path.isabs(audio) and os.path.normpath(audio).split(os.sep)[0] == os.pardir
+    # Any `..`: behind a link to a folder, even `linked/../x.wav` leads out. Rows that are written here have none.
+    return not os.path.isabs(audio) and os.pardir in audio.replace("\\", "/").split("/")
 
 
 def placed(audio: str, where: Path) -> str:
@@ -299,9 +302,14 @@ def lines(items: Iterable[Mapping[str, Any]]) -> str:
 
 
 def one_line(item: Mapping[str, Any]) -> str:
-    line = json.dumps(item, ensure_ascii=False)
+    return in_json(item)
+
+
+def in_json(value: Mapping[str, Any], indent: int | None = None) -> str:
+    told = json.dumps(value, ensure_ascii=False, indent=indent)
     # A file name that is not UTF-8 reaches us as lone surrogates, which only the escaped form can carry.
-    return line if line.isascii() or not any("\ud800" <= c <= "\udfff" for c in line) else json.dumps(item)
+    broken = not told.isascii() and any("\ud800" <= c <= "\udfff" for c in told)
+    return json.dumps(value, indent=indent) if broken else told
 
 
 def replace_file(path: Path, content: str) -> None:

@@ -36,9 +36,10 @@ def read(corpus: Corpus, lang: str, folder: Path) -> Iterator[Clip | Dropped]:
         raise CorpusError(f"asterisk: no prompts for {lang}; there are prompts for {', '.join(LANGUAGES)}")
     sounds, transcripts = tree(corpus, lang, folder)
     speaker = corpus.speaker or LANGUAGES[lang][1]
-    recordings = files.audio_files(sounds)
+    recordings, strays = files.audio_files(sounds, sounds)
     if not recordings:
         raise CorpusError(f"{sounds}: no recordings in it; {by_hand(lang)}")
+    yield from strays
     texts: dict[str, tuple[str, str]] = {}
     contradicted: set[str] = set()
     for entry in entries(transcripts, lang, set(recordings)):

@@ -5,6 +5,7 @@ Tab-separated with a header line, UTF-8; quotes are plain text. Releases differ 
 """
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,19 +26,22 @@ def read(corpus: Corpus, lang: str, folder: Path) -> Iterator[Clip | Dropped]:
     clips = table.parent / "clips"
     if not clips.is_dir():
         raise CorpusError(f"{clips}: no such folder; a Common Voice release keeps its recordings there")
-    recordings = {path.name for path in clips.iterdir()}
+    with os.scandir(files.inside(clips, table.parent)) as entries:
+        recordings = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
     seen: dict[str, int] = {}
     columns: list[str] = []
     for line in files.lines(table):
         if isinstance(line, Dropped):
+            if not columns:
+                raise CorpusError(f"{line.where}: the line that names the columns is {line.reason}: {line.detail}")
             yield line
             continue
         number, content = line
+        if not content.strip():
+            continue
         cells = content.split("\t")
         if not columns:
             columns = header(cells, corpus, table)
-            continue
-        if not content.strip():
             continue
         where = f"{table}:{number}"
         if len(cells) != len(columns):
@@ -45,21 +49,22 @@ def read(corpus: Corpus, lang: str, folder: Path) -> Iterator[Clip | Dropped]:
             continue
         row = dict(zip(columns, (cell.strip() for cell in cells), strict=True))
         name = row["path"] if Path(row["path"]).suffix else f"{row['path']}.mp3"  # the first release has no suffixes
-        if name in seen:
-            yield Dropped(where, "duplicate id", f"{name} is already on line {seen[name]}; this is line {number}")
+        stem = files.key(name)
+        if stem in seen:
+            yield Dropped(where, "duplicate id", f"{stem} is already on line {seen[stem]}; this is line {number}")
             continue
-        seen[name] = number
+        seen[stem] = number
         if name not in recordings:
             yield Dropped(where, "no audio", f"no {name} in {clips}")
-        elif fault := unfit(row, corpus, lang):
-            yield Dropped(where, *fault)
+        elif why := (not recordings[name] and files.fault(clips / name, table.parent)) or unfit(row, corpus, lang):
+            yield Dropped(where, *why)
         else:
             speaker = hashlib.blake2s(row["client_id"].encode(), digest_size=4).hexdigest()
             text = row["sentence"]
-            yield Clip(f"{lang}/{files.key(name)}", clips / name, text, lang, speaker, "common_voice", "CC0-1.0")
+            yield Clip(f"{lang}/{stem}", clips / name, text, lang, speaker, "common_voice", "CC0-1.0")
     if not columns:
         raise CorpusError(f"{table}: is empty; download the release again")
-    if rest := len(recordings - seen.keys()):
+    if rest := sum(files.key(name) not in seen for name in recordings):
         yield Dropped(str(clips), "no transcript", f"{rest} recordings are not in {table.name} (not validated)")
 
 
@@ -67,7 +72,7 @@ def find(corpus: Corpus, lang: str) -> Path:
     names = FOLDERS.get(lang, (lang,))
     roots = [files.ROOT / Path((corpus.path or "").replace("{lang}", name)).expanduser() for name in names]
     tried = [table for root, name in zip(roots, names, strict=True) for table in (root / name, root)]
-    found = [folder / "validated.tsv" for folder in tried if (folder / "validated.tsv").is_file()]
+    found = [files.inside(folder / "validated.tsv", folder) for folder in tried if (folder / "validated.tsv").is_file()]
     if corpus.path is None or not found:
         looked = ", ".join(str(folder) for folder in tried) if corpus.path else "nothing: corpus.path is not set"
         raise CorpusError(
@@ -83,7 +88,12 @@ def header(cells: list[str], corpus: Corpus, table: Path) -> list[str]:
     needed += ["up_votes"] if corpus.min_up_votes else []
     needed += ["down_votes"] if corpus.max_down_votes < Corpus().max_down_votes else []
     if missing := [name for name in needed if name not in columns]:
-        raise CorpusError(f"{table}: no column {', '.join(missing)} in its first line, which has {', '.join(columns)}")
+        raise CorpusError(
+            f"{table}: no column {', '.join(missing)} in its first line, which has {', '.join(columns)[:200]}; name them "
+            "there, tabs between them"
+        )
+    if twice := [name for name in needed if columns.count(name) > 1]:
+        raise CorpusError(f"{table}: its first line names {', '.join(twice)} twice; keep one column of each")
     return columns
 
 
@@ -96,7 +106,7 @@ def unfit(row: dict[str, str], corpus: Corpus, lang: str) -> tuple[str, str] | N
     if row.get("locale") and language_of(row["locale"]) != lang:
         return "locale", f"{row['locale']}, not {lang}"
     votes = {name: row[name] for name in ("up_votes", "down_votes") if row.get(name)}
-    if not all(vote.isdecimal() for vote in votes.values()):
+    if not all(vote.isdecimal() and len(vote) < 10 for vote in votes.values()):
         return "votes", f"not numbers: {votes}"
     up, down = int(votes.get("up_votes", 0)), int(votes.get("down_votes", 0))
     if up < corpus.min_up_votes:

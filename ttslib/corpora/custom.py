@@ -2,14 +2,13 @@
 
 Tables: CSV, TSV, JSON Lines or a JSON list; Hugging Face's `metadata.csv`/`metadata.jsonl` with `file_name` is one
 (https://huggingface.co/docs/datasets/audio_dataset). Relative paths start at the table's folder and must stay inside
-it, symbolic links resolved: a table from elsewhere must not reach into the machine by `..`. An absolute path states its
-intention, and is taken as written.
+it, symbolic links resolved: a corpus from elsewhere must not reach into the machine by `..` or by a link. An absolute path
+states its intention, and is taken as written.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from ttslib.corpora import files, tables
 from ttslib.corpora.clip import Clip, CorpusError, Dropped
@@ -39,46 +38,59 @@ def read(corpus: Corpus, lang: str, folder: Path) -> Iterator[Clip | Dropped]:
 
 
 def find_table(place: Path) -> Path | None:
-    found = sorted(path for path in place.iterdir() if path.suffix.lower() in tables.SUFFIXES)
+    found = sorted(path for path in place.iterdir() if path.suffix.lower() in tables.SUFFIXES and not path.is_dir())
     metadata = [path for path in found if path.stem.lower() == "metadata"]
     chosen = metadata or found
     if len(chosen) > 1:
         names = ", ".join(path.name for path in chosen)
         raise CorpusError(f"{place}: several tables ({names}); set corpus.path to the one to read")
-    return chosen[0] if chosen else None
+    return files.inside(chosen[0], place) if chosen else None
 
 
 def beside(corpus: Corpus, lang: str, place: Path) -> Iterator[Clip | Dropped]:
-    recordings = files.audio_files(place)
-    texts = {
-        files.key(path.relative_to(place).with_suffix("").as_posix()): path for path in sorted(place.rglob("*.txt"))
-    }
+    recordings, strays = files.audio_files(place, place)
+    texts: dict[str, list[Path]] = {}
+    for path in sorted(place.rglob("*.txt")):
+        texts.setdefault(files.key(path.relative_to(place).with_suffix("").as_posix()), []).append(path)
     if not recordings:
         raise CorpusError(f"{place}: no table ({', '.join(tables.SUFFIXES)}) and no audio files in this folder")
+    yield from strays
     for stem, paths in recordings.items():
-        text = texts.pop(stem, None)
+        written = texts.pop(stem, [])
         if len(paths) > 1:
             yield Dropped(str(place / stem), "several recordings", f"{[path.name for path in paths]}: keep one")
-        elif text is None:
+        elif len(written) > 1:
+            yield Dropped(str(place / stem), "several transcripts", f"{[path.name for path in written]}: keep one")
+        elif not written:
             yield Dropped(str(paths[0]), "no transcript", f"no {paths[0].stem}.txt beside it")
+        elif isinstance(content := transcript(written[0], place), Dropped):
+            yield content
         else:
-            lines = list(files.lines(text))
-            content = " ".join(line[1].strip() for line in lines if not isinstance(line, Dropped)).strip()
-            if broken := [line for line in lines if isinstance(line, Dropped)]:
-                yield broken[0]  # half a transcript is none
-            elif not content:
-                yield Dropped(str(text), "empty text", f"no transcript for {paths[0].name}")
-            else:
-                speaker = corpus.speaker or f"custom-{lang}"
-                yield Clip(f"{lang}/{stem}", paths[0], content, lang, speaker, "custom", files.licence(corpus))
-    for text in texts.values():
-        yield Dropped(str(text), "no audio", f"no recording named {text.stem} beside it")
+            speaker = corpus.speaker or f"custom-{lang}"
+            yield Clip(f"{lang}/{stem}", paths[0], content, lang, speaker, "custom", files.licence(corpus))
+    for path in (path for written in texts.values() for path in written):
+        yield Dropped(str(path), "no audio", f"no recording named {path.stem} beside it")
+
+
+def transcript(path: Path, root: Path) -> str | Dropped:
+    """The text of one file, its lines joined; one file that cannot be read costs its own clip, not the corpus."""
+    if why := files.fault(path, root):
+        return Dropped(str(path), *why)
+    try:
+        lines = list(files.lines(path))
+    except CorpusError as error:
+        return Dropped(str(path), "unreadable text", str(error).removeprefix(f"{path}: "))
+    if broken := [line for line in lines if isinstance(line, Dropped)]:
+        return broken[0]  # half a transcript is none
+    content = " ".join(line.strip() for _, line in lines).strip()
+    return content or Dropped(str(path), "empty text", "no transcript in it")
 
 
 def tabled(corpus: Corpus, lang: str, table: Path) -> Iterator[Clip | Dropped]:
     rows = list(tables.rows(table))
     # Of JSON, one row may have a column that others lack: the table's columns are those of all its rows.
-    columns = choose({name: None for row in rows if not isinstance(row, Dropped) for name in row[1]}, corpus, table)
+    names = {name: None for row in rows if not isinstance(row, Dropped) for name in row[1]}
+    columns = choose(names, corpus, table) if names else {}  # no row is left: each was dropped for a reason of its own
     others: Counter[str] = Counter()
     seen: dict[str, str] = {}
     for row in rows:
@@ -93,7 +105,7 @@ def tabled(corpus: Corpus, lang: str, table: Path) -> Iterator[Clip | Dropped]:
         if "language" in columns and not language:
             yield Dropped(where, "no language", f"its {columns['language']} is empty")
             continue
-        audio = locate(given["audio"], where, table.parent)
+        audio = files.locate(given["audio"], where, table.parent)
         if isinstance(audio, Dropped):
             yield audio
             continue
@@ -107,7 +119,7 @@ def tabled(corpus: Corpus, lang: str, table: Path) -> Iterator[Clip | Dropped]:
         if not isinstance(text, str) or not text.strip():
             yield Dropped(where, "empty text", f"its {columns['text']} is {text!r}")
         else:
-            speaker = str(given.get("speaker") or corpus.speaker or f"custom-{lang}").strip()
+            speaker = str(given.get("speaker") or "").strip() or corpus.speaker or f"custom-{lang}"
             yield Clip(f"{lang}/{name}", audio, text.strip(), lang, speaker, "custom", files.licence(corpus))
     for language, count in others.items():
         yield Dropped(str(table), "other language", f"{count} rows of language {language}, not {lang}")
@@ -127,18 +139,3 @@ def choose(names: Iterable[str], corpus: Corpus, table: Path) -> dict[str, str]:
                 f" set corpus.{role}_column"
             )
     return chosen
-
-
-def locate(value: Any, where: str, root: Path) -> Path | Dropped:
-    """The recording a cell names, or why it cannot be taken."""
-    if not isinstance(value, str) or not value.strip():
-        return Dropped(where, "no audio", f"its audio cell is {value!r}")
-    name = value.strip().replace("\\", "/")
-    path = root / name
-    if not Path(name).is_absolute() and not path.resolve().is_relative_to(root.resolve()):
-        return Dropped(
-            where, "outside the corpus", f"{value} leads out of {root}; write the absolute path if that is meant"
-        )
-    if not path.is_file():
-        return Dropped(where, "no audio", f"no file {path}")
-    return path

@@ -156,7 +156,9 @@ def recording(cell: Any, home: Path, folder: Path, where: str) -> Path | Dropped
         if not suffix:
             return Dropped(where, "unknown format", f"{named or 'unnamed'}: its bytes begin {data[:8]!r}")
         return kept(folder / f"{hashlib.sha256(data).hexdigest()[:16]}{suffix}", data)
-    path = home / named  # `home` is empty for a hub data set, whose cells must then name files of its cache in full
+    if home.is_absolute():
+        return files.locate(named, where, home)
+    path = Path(named)  # a data set of the hub names files of its cache, in full
     return (
         path if path.is_absolute() and path.is_file() else Dropped(where, "no audio", f"no bytes, and no file {path}")
     )

@@ -15,13 +15,14 @@ from ttslib.sections import Corpus
 def read(corpus: Corpus, lang: str, folder: Path) -> Iterator[Clip | Dropped]:
     """Clips of the folder (or the metadata file itself) at `corpus.path`; `folder` is not used."""
     place = files.place(corpus, lang)
-    table = place / "metadata.csv" if place.is_dir() else place
+    table = files.inside(place / "metadata.csv", place) if place.is_dir() else place
     if not table.is_file():
         raise CorpusError(f"{place}: no metadata.csv here; corpus.path must name the folder that holds it")
     wavs = table.parent / "wavs"
     if not wavs.is_dir():
         raise CorpusError(f"{wavs}: no such folder; an LJSpeech corpus keeps its recordings there")
-    recordings = files.audio_files(wavs)
+    recordings, strays = files.audio_files(files.inside(wavs, table.parent), table.parent)
+    yield from strays
     seen: dict[str, int] = {}
     taken: set[Path] = set()
     for line in files.lines(table):
@@ -47,9 +48,8 @@ def read(corpus: Corpus, lang: str, folder: Path) -> Iterator[Clip | Dropped]:
         if not candidates:
             yield Dropped(where, "no audio", f"no recording named {stem} below {wavs}")
         elif audio is None:
-            yield Dropped(
-                where, "several recordings", f"{[path.name for path in candidates]}: write the id with its suffix"
-            )
+            names = [path.name for path in candidates]
+            yield Dropped(where, "several recordings", f"{names}: keep one, or write the id with its suffix")
         elif not spoken:
             taken.add(audio)
             yield Dropped(where, "empty text", f"no transcript for {audio.name}")

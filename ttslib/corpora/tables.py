@@ -2,15 +2,19 @@
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterator
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
 from ttslib.corpora import files
 from ttslib.corpora.clip import CorpusError, Dropped
 
+UNREADABLE = (ValueError, RecursionError)  # json: what is no JSON and huge numbers; brackets in brackets without end
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json")
 Row = tuple[str, dict[str, Any]]
+HALF = re.compile("[\ud800-\udfff]")  # a lone surrogate, which JSON can write but no file can hold
 
 
 def rows(path: Path) -> Iterator[Row | Dropped]:
@@ -23,10 +27,15 @@ def rows(path: Path) -> Iterator[Row | Dropped]:
 
 
 def json_list(path: Path) -> Iterator[Row | Dropped]:
+    data = files.content(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CorpusError(f"{path}: not readable as JSON: {error}") from None
+        content = json.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{path}: is not UTF-8: {error}; convert it with iconv") from None
+    except UNREADABLE as error:
+        raise CorpusError(
+            f"{path}: not readable as JSON: {error}; correct it, or use .jsonl with one row a line"
+        ) from None
     if not isinstance(content, list):
         raise CorpusError(f"{path}: must hold a list [{{...}}, {{...}}], found {type(content).__name__}")
     for number, row in enumerate(content, 1):
@@ -40,55 +49,62 @@ def json_lines(path: Path) -> Iterator[Row | Dropped]:
         elif line[1].strip():
             try:
                 yield named(json.loads(line[1]), f"{path}:{line[0]}")
-            except json.JSONDecodeError as error:
+            except UNREADABLE as error:
                 yield Dropped(f"{path}:{line[0]}", "not json", f"{error}: {line[1][:80]!r}")
 
 
 def named(row: Any, where: str) -> Row | Dropped:
     if not isinstance(row, dict):
         return Dropped(where, "not an object", f"expected {{column: value}}, found {type(row).__name__}")
+    if broken := [
+        name for name, cell in row.items() if HALF.search(f"{name}{cell}" if isinstance(cell, str) else name)
+    ]:
+        return Dropped(where, "half a character", f"{broken[0]!r} holds a \\ud800 to \\udfff escape without its pair")
     return where, {str(column).strip().lower(): cell for column, cell in row.items()}
 
 
 def csv_rows(path: Path) -> Iterator[Row | Dropped]:
-    undecodable: list[Dropped] = []
-    numbers: list[int] = []  # the file's line numbers of what the csv reader was fed: undecodable lines are left out
+    given = list(dropwhile(lambda line: not isinstance(line, Dropped) and not line[1].strip(), files.lines(path)))
+    if given and isinstance(given[0], Dropped):
+        raise CorpusError(f"{given[0].where}: the line that names the columns is {given[0].reason}: {given[0].detail}")
+    yield from (line for line in given if isinstance(line, Dropped))
+    lines = [line for line in given if not isinstance(line, Dropped)]
+    columns, delimiter = header(path, lines[0][1] if lines else "")
+    at = 1
+    while at < len(lines):
+        # A reader of its own for each row: one that has failed has already eaten the lines behind an open quote.
+        reader = csv.reader((lines[i][1] + "\n" for i in range(at, len(lines))), delimiter=delimiter, strict=True)
+        try:
+            cells = next(reader)
+        except csv.Error as error:
+            where, content = f"{path}:{lines[at][0]}", lines[at][1]
+            reason = "quotes" if '"' in content else "not csv"
+            yield Dropped(where, reason, f"{error}; a quote inside a quoted cell is doubled: {content[:80]!r}")
+            at += 1
+            continue
+        begun, at = at, at + reader.line_num
+        where = span(path, [number for number, _ in lines[begun:at]])
+        if len(cells) == len(columns):
+            yield where, dict(zip(columns, cells, strict=True))
+        elif any(cell.strip() for cell in cells):
+            detail = f"expected {len(columns)} cells, found {len(cells)}: {delimiter.join(cells)[:80]!r}"
+            yield Dropped(where, "columns", detail)
 
-    def decoded(lines: Iterable[tuple[int, str] | Dropped]) -> Iterator[str]:
-        for line in lines:
-            if isinstance(line, Dropped):
-                undecodable.append(line)
-            else:
-                numbers.append(line[0])
-                yield line[1] + "\n"
 
-    feed = decoded(files.lines(path))
-    first = next(feed, "")
+def header(path: Path, first: str) -> tuple[list[str], str]:
+    """Column names and delimiter of a table with this first line."""
     delimiter = max(",;\t|", key=first.count)
-    columns = [name.strip().lower() for name in next(csv.reader([first], delimiter=delimiter), [])]
+    try:
+        columns = [name.strip().lower() for name in next(csv.reader([first], delimiter=delimiter), [])]
+    except csv.Error as error:
+        raise CorpusError(f"{path}: its first line cannot be read: {error}; it is {first[:80]!r}; correct it") from None
     if len(columns) < 2:
         raise CorpusError(
             f"{path}: its first line must name the columns, separated by , ; tab or |; it is {first[:80]!r}"
         )
     if len(set(columns)) < len(columns):
-        raise CorpusError(f"{path}: its first line names a column twice: {', '.join(columns)}")
-    reader = csv.reader(feed, delimiter=delimiter, strict=True)
-    while True:
-        begun = len(numbers)
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            yield Dropped(span(path, numbers[begun:]), "quotes", f"{error}; a quote inside a quoted cell is doubled")
-            continue
-        yield from undecodable
-        undecodable.clear()
-        if cells is None:
-            return
-        if len(cells) == len(columns):
-            yield span(path, numbers[begun:]), dict(zip(columns, cells, strict=True))
-        elif any(cell.strip() for cell in cells):
-            detail = f"expected {len(columns)} cells, found {len(cells)}: {delimiter.join(cells)[:80]!r}"
-            yield Dropped(span(path, numbers[begun:]), "columns", detail)
+        raise CorpusError(f"{path}: its first line names a column twice: {', '.join(columns)}; keep one of each")
+    return columns, delimiter
 
 
 def span(path: Path, numbers: list[int]) -> str:

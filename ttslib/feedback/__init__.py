@@ -20,7 +20,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 
 from ttslib import manifest, text, transcripts
-from ttslib.corpora import custom, files
+from ttslib.corpora import files
 from ttslib.corpora.clip import Dropped
 from ttslib.params import Params, ParamsError
 
@@ -117,7 +117,7 @@ def parsed(line: str, root: Path, langs: tuple[str, ...]) -> Entry | list[str]:
     """The entry of a line, or all that is wrong with it."""
     try:
         told = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return [f"not a line of JSON: {error}"]
     if not isinstance(told, dict):
         return [f"expected an object, found {type(told).__name__}"]
@@ -127,7 +127,7 @@ def parsed(line: str, root: Path, langs: tuple[str, ...]) -> Entry | list[str]:
     if faults := wrong(told, KINDS[kind], langs, root):
         return faults
     if "audio" in told:
-        told["audio"] = Path(os.path.abspath(root / told["audio"].strip().replace("\\", "/")))
+        told["audio"] = Path(os.path.abspath(files.locate(told["audio"], "", root)))
     return KINDS[kind](**told | ({"words": tuple(told["words"])} if "words" in told else {}))
 
 
@@ -157,6 +157,6 @@ def wrong(told: Mapping, of: type, langs: tuple[str, ...], root: Path) -> list[s
         for name, (right, what) in rules.items()
         if name in needed and name in told and not right(told[name])
     ]
-    if "audio" in needed and "audio" in told and isinstance(fault := custom.locate(told["audio"], "", root), Dropped):
+    if "audio" in needed and "audio" in told and isinstance(fault := files.locate(told["audio"], "", root), Dropped):
         found.append(f"{fault.reason}: {fault.detail}")
     return found

@@ -179,7 +179,10 @@ def between_two(match: re.Match[str], lang: Numerals) -> str:
     plain = low.isdigit() and high.isdigit()
     if plain and ((len(low), len(high)) == (3, 4) or any(n[0] == "0" and len(n) > 1 for n in (low, high))):
         return apart(match, f"{lang.spell(low)}, {lang.spell(high)}")
-    below, above = (float(re.sub(f"[{lang.group}{SPACES}]", "", n).replace(lang.point, ".")) for n in (low, high))
+    values = [re.sub(f"[{lang.group}{SPACES}]", "", n).replace(lang.point, ".") for n in (low, high)]
+    if any(value.count(".") > 1 for value in values):  # 733,41.2 is a number in no language
+        return match[0]
+    below, above = map(float, values)
     if below < above:
         return f"{low} {lang.to} {high}"
     return match[0] if dash.strip() != dash else f"{low}, {high}"

@@ -152,7 +152,8 @@ def step(text: str) -> str:
     text = re.sub(rf"(?<![\w.,])(\d{{1,15}})-({'|'.join(sorted(ENDINGS, key=len, reverse=True))})(?!\w)", marked, text)
     # "см." after a number is a unit, elsewhere "see".
     text = re.sub(r"(?<!\w)(?<!\d )см\.\s?(?=\w)", "смотри ", text, flags=re.IGNORECASE)
-    text = expand(text, {f"{short}.": short for short in COUNTED}, closing=True, prefix=r"\d[\d,]*\s?")
+    # The prefix is bounded: `1,1,1,1,...` would take a second for every thousand.
+    text = expand(text, {f"{short}.": short for short in COUNTED}, closing=True, prefix=r"\d[\d,]{0,60}\s?")
     for short, word in BEFORE_NUMBER.items():
         text = re.sub(rf"(?<![\w.]){re.escape(short)}\s?(?=\d)", f"{word} ", text)
     text = re.sub(r"(?<![\w.])г\.\s?(?=[А-ЯЁ])(?<!\d )", "город ", years(text))
