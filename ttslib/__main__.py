@@ -54,6 +54,7 @@ def expected() -> tuple[type[Exception], ...]:
         items,
         listen,
         manifest,
+        pairs,
         quality,
         recognise,
         runs,
@@ -65,14 +66,16 @@ def expected() -> tuple[type[Exception], ...]:
     )  # fmt: skip
     from ttslib.corpora.clip import CorpusError
     from ttslib.pairs.building import Refused
+    from ttslib.pairs.planning import BuildError
     from ttslib.pairs.supertonic import RuntimeMissing
 
     return (
         params.ParamsError, CorpusError, manifest.ManifestError, dataset.DatasetError, checkpoint.CheckpointError,
         runs.RunError, train.TrainError, adapt.AdaptError, units.UnitsError, audio.AudioError, espeak.EspeakError,
-        codecs.CodecError, items.GenerationError, styles.StyleError, RuntimeMissing, Refused, FileNotFoundError,
-        recognise.RecogniserError, similarity.SimilarityError, quality.QualityError, testsets.TestsetError,
+        codecs.CodecError, items.GenerationError, styles.StyleError, RuntimeMissing, Refused, pairs.PairError, BuildError,
+        dataset.BadClip, recognise.RecogniserError, similarity.SimilarityError, quality.QualityError, testsets.TestsetError,
         listen.ListenError, listen.SoundError, listen.AnswersError, baselines.BaselineError, feedback.FeedbackError,
+        FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError,
     )  # fmt: skip
 
 
@@ -334,7 +337,7 @@ def voice(options) -> None:
     system = pipeline.load(pipeline.checkpoint_of(options.run))
     if not hasattr(system, "export_voice"):
         told = "its runtime has no files of voices; `export` writes what it loads"
-        raise params.ParamsError(f"voice: {options.run} is of the system {system.p.system}: {told}")
+        raise params.ParamsError(f"voice: {options.run} is of the system {system.p.system}: {told}; use `export`")
     print(system.export_voice(options.voice, options.out))
 
 
