@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 from dataclasses import replace
 from multiprocessing import forkserver
 from pathlib import Path
@@ -20,6 +21,34 @@ def pytest_collection_finish(session):
 
 
 QUIET = {"tracking": "disabled", "device": "cpu", "threads": 1}
+
+
+def loopback(host) -> bool:
+    host = host.decode() if isinstance(host, bytes) else host
+    return host in (None, "", "localhost", "::1", "0.0.0.0", socket.gethostname()) or str(host).startswith("127.")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network():
+    """Nothing outside this machine is asked for while tests run; who tries fails, whatever it would have caught."""
+
+    def guarded(original, host_of):
+        def call(*given, **named):
+            if not loopback(host := host_of(*given)):
+                pytest.fail(f"{os.environ.get('PYTEST_CURRENT_TEST', 'a fixture')} asked the network for {host!r}")
+            return original(*given, **named)
+
+        return call
+
+    def peer(one, address):
+        return None if one.family == socket.AF_UNIX else address[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "connect_ex"):
+            patch.setattr(socket.socket, name, guarded(getattr(socket.socket, name), peer))
+        # here names are looked up, before anything is connected
+        patch.setattr(socket, "getaddrinfo", guarded(socket.getaddrinfo, lambda host, *_, **__: host))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import soundfile
 
@@ -85,6 +86,7 @@ def test_validate_prints_the_resolved_params(capsys):
 
 def test_a_language_is_looked_at_merged_and_grown(run, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TTSLIB_OUTPUTS", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     few = ["am", "corpus.sentences=30", *QUIET]
     assert main(["preflight", *few]) == 0
     (row,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -53,6 +53,7 @@ def expected() -> tuple[type[Exception], ...]:
         items,
         listen,
         manifest,
+        pairs,
         quality,
         recognise,
         runs,
@@ -64,15 +65,17 @@ def expected() -> tuple[type[Exception], ...]:
     )  # fmt: skip
     from ttslib.corpora.clip import CorpusError
     from ttslib.pairs.building import Refused
+    from ttslib.pairs.planning import BuildError
     from ttslib.pairs.supertonic import RuntimeMissing
 
     return (
         params.ParamsError, CorpusError, manifest.ManifestError, dataset.DatasetError, checkpoint.CheckpointError,
         runs.RunError, train.TrainError, adapt.AdaptError, units.UnitsError, audio.AudioError, espeak.EspeakError,
         codecs.CodecError, disk.DiskError, items.GenerationError, styles.StyleError, RuntimeMissing, Refused,
-        FileNotFoundError, recognise.RecogniserError, similarity.SimilarityError, quality.QualityError,
-        testsets.TestsetError, listen.ListenError, listen.SoundError, listen.AnswersError, baselines.BaselineError,
-        feedback.FeedbackError,
+        pairs.PairError, BuildError, dataset.BadClip, recognise.RecogniserError, similarity.SimilarityError,
+        quality.QualityError, testsets.TestsetError, listen.ListenError, listen.SoundError, listen.AnswersError,
+        baselines.BaselineError, feedback.FeedbackError, FileNotFoundError, IsADirectoryError, NotADirectoryError,
+        PermissionError,
     )  # fmt: skip
 
 

@@ -39,9 +39,9 @@ def decode(path: str | Path) -> tuple[np.ndarray, int]:
 
     path = Path(path)
     if not path.is_file():
-        raise AudioError(f"{path}: no such file")
+        raise AudioError(f"{path}: no such file; correct the path")
     if path.stat().st_size == 0:
-        raise AudioError(f"{path}: the file is empty")
+        raise AudioError(f"{path}: the file is empty; record or copy it anew")
     if path.suffix.lower() == ".raw":
         raise AudioError(f"{path}: raw samples without a header; convert them to WAV first")
     if path.suffix.lower() == ".npz":
@@ -68,7 +68,7 @@ def decode_av(path: Path) -> tuple[np.ndarray, int]:
         # .g722 is a raw stream without a header: FFmpeg must be told what it is.
         with av.open(str(path), format="g722" if path.suffix.lower() == ".g722" else None) as container:
             if not container.streams.audio:
-                raise AudioError("FFmpeg: no audio stream")
+                raise AudioError("FFmpeg: no audio stream; give a recording")
             stream = container.streams.audio[0]
             if stream.codec_context is None or not stream.rate:
                 raise AudioError("FFmpeg: no decoder for its audio stream")

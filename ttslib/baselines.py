@@ -60,7 +60,7 @@ def of(spec: str) -> Baseline:
             return pipeline.load(pipeline.checkpoint_of(Path(source)))
         except (RunError, CheckpointError) as error:
             raise BaselineError(f"{spec}: {error}; give a run's folder, outputs/<lang>/<system>/<run>") from error
-    raise BaselineError(f"{spec!r} names no baseline; there are {KINDS}")
+    raise BaselineError(f"{spec!r} names no baseline; there are {KINDS}; give one of these")
 
 
 class Transformers:

@@ -108,7 +108,9 @@ class Engine:
         if plus and variant not in known:
             raise EspeakError(f"espeak-ng has no voice variant {variant!r} (in {voice!r}); it has {', '.join(known)}")
         if self.lib.espeak_SetVoiceByName(voice.encode()) != 0:
-            raise EspeakError(f"espeak-ng has no voice {name!r}; ttslib.espeak.voices() lists those it has")
+            raise EspeakError(
+                f"espeak-ng has no voice {name!r}; ttslib.espeak.voices() lists those it has; choose one of them"
+            )
 
     @classmethod
     def get(cls) -> "Engine":
@@ -183,7 +185,7 @@ def speak(text: str, voice: str, words_per_minute: int = 150) -> tuple[np.ndarra
     if not text.strip() or "\0" in text:
         raise EspeakError(f"nothing to speak, or a zero byte in it: the text is {text!r}")
     if not 80 <= words_per_minute <= 450:
-        raise EspeakError(f"words_per_minute must be 80 to 450, got {words_per_minute}")
+        raise EspeakError(f"words_per_minute must be 80 to 450, got {words_per_minute}; give one in between")
     with LOCK:
         engine = Engine.fresh()
         engine.choose(voice)

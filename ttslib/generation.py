@@ -50,7 +50,7 @@ def generate(system, items: Iterable[Sequence], folder: str | Path, resume: bool
 
     items, folder = [Item(*item) for item in items], Path(folder)
     if not items:
-        raise GenerationError("there is nothing to speak: no items")
+        raise GenerationError("there is nothing to speak: no items; give at least one text")
     refuse(id_faults((f"item {number}", item.id) for number, item in enumerate(items)), "items")
     folder.mkdir(parents=True, exist_ok=True)
     before = recorded(folder / "items.jsonl") if resume else {}

@@ -60,7 +60,7 @@ def sentences(path: str | Path, lang: str | None = None, voice: str | None = Non
     """
     path = Path(path)
     if not path.is_file():
-        raise GenerationError(f"{path}: no such file")
+        raise GenerationError(f"{path}: no such file; correct the path")
     rows, faults, items = list(rows_of(path)), [], []
     columns = dict.fromkeys(name for row in rows if not isinstance(row, Dropped) for name in row[1])
     if unknown := [name for name in columns if name not in Item._fields]:

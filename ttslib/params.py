@@ -85,7 +85,7 @@ def dotted(overrides: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:
         try:
             out[key.strip()] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise ParamsError(f"{item}: the value is not readable as YAML: {error}") from None
+            raise ParamsError(f"{item}: the value is not readable as YAML: {error}; quote it") from None
     return out
 
 
@@ -93,11 +93,13 @@ def read(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{path}: not readable as YAML: {error}") from None
+        raise ParamsError(f"{path}: not readable as YAML: {error}; correct that line") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise ParamsError(f"{path}: must hold key: value lines, found {type(content).__name__}")
+        raise ParamsError(
+            f"{path}: must hold key: value lines, found {type(content).__name__}; write one setting a line"
+        )
     return content
 
 

@@ -114,7 +114,10 @@ def replay(system, p: Params) -> tuple[dict[str, dataset.Features], dict[str, da
         system.welcome(rows)
     forgetting.require(system, rows, p.replay.lang)
     if blind := sorted({*base.langs} - {row.lang for row in found.split("val")}):
-        raise dataset.DatasetError(f"replay.lang={p.replay.lang}: no validation clip to watch {', '.join(blind)} with")
+        raise dataset.DatasetError(
+            f"replay.lang={p.replay.lang}: no validation clip to watch {', '.join(blind)} with"
+            "; give more clips of it, or raise doctor.val_share"
+        )
     taken = {split: {lang: features(system, found, split, p, lang) for lang in base.langs} for split in splits}
     return taken.get("train", {}), taken["val"]
 
@@ -191,7 +194,10 @@ def base(p: Params):
     else:
         found = known.load(p.adapt.base)
     if not isinstance(found, known):
-        raise adapt.AdaptError(f"adapt.base: {where} is of system {found.state()['system']}, this run is {p.system}")
+        raise adapt.AdaptError(
+            f"adapt.base: {where} is of system {found.state()['system']}, this run is {p.system}"
+            "; set system, or name another base"
+        )
     return found
 
 
@@ -200,7 +206,10 @@ def checkpoint_of(folder: Path) -> Path:
     if (folder / "system.json").is_file():
         return folder
     if (best := runs.Run(folder).trained) is None:
-        raise runs.RunError(f"{folder}: neither a run with a checkpoint nor a checkpoint folder")
+        raise runs.RunError(
+            f"{folder}: neither a run with a checkpoint nor a checkpoint folder"
+            "; give one, such as outputs/<lang>/<system>/<run>"
+        )
     return best
 
 

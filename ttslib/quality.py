@@ -60,7 +60,9 @@ def predictor(spec: str | None) -> tuple[Callable[[Tensor, int, str], float] | N
     try:
         net = torch.jit.load(source, map_location="cpu").eval()
     except (RuntimeError, ValueError) as error:
-        raise QualityError(f"utmos={source}: not a TorchScript file: {str(error).splitlines()[0]}") from None
+        raise QualityError(
+            f"utmos={source}: not a TorchScript file: {str(error).splitlines()[0]}; give dnsmos or another file"
+        ) from None
 
     @torch.no_grad()
     def utmos(wav: Tensor, rate: int, lang: str) -> float:
@@ -74,6 +76,7 @@ def checked(wav: Tensor | np.ndarray) -> Tensor:
     if wav.ndim != 1 or not wav.is_floating_point() or not wav.isfinite().all() or not len(wav) or not wav.any():
         raise QualityError(
             f"expected finite mono samples (samples,) with a sound in them, got {wav.dtype} {tuple(wav.shape)}"
+            "; give a recording of speech"
         )
     return wav.detach().float().cpu()
 

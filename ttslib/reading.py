@@ -47,7 +47,10 @@ def file(p: Params, lines: Lines, front: str | None = None):
     from ttslib import vocab
 
     if p.text.tokenizer is None:
-        raise ParamsError("text.tokenizer: not given; text.units=tokenizer reads a file, notebook 01 makes one")
+        raise ParamsError(
+            "text.tokenizer: not given; text.units=tokenizer reads a file, notebook 01 makes one"
+            "; set text.tokenizer to it"
+        )
     return gated(vocab.read(p.text.tokenizer, front), p, lines)
 
 
@@ -66,7 +69,10 @@ def ends(tokenizer) -> tuple[int, int]:
     """Ids of the start and end tokens. Raises `UnitsError` for a tokenizer file that has none."""
     roles, names = tokenizer.roles, tokenizer.symbols
     if not {"start", "end"} <= roles.keys():
-        raise UnitsError("text.tokenizer: this system needs start and end tokens, the file has none")
+        raise UnitsError(
+            "text.tokenizer: this system needs start and end tokens, the file has none"
+            "; add them to the file, or give another"
+        )
     return names.index(roles["start"]), names.index(roles["end"])
 
 
@@ -84,5 +90,7 @@ def known(name: str | None, names: Sequence[str], what: str) -> str:
     if name is None:
         return names[0]
     if name not in names:
-        raise ParamsError(f"{what} {name!r} is not one this voice was trained on: {', '.join(names)}")
+        raise ParamsError(
+            f"{what} {name!r} is not one this voice was trained on: {', '.join(names)}; choose one of them"
+        )
     return name

@@ -112,7 +112,9 @@ def generated(system, asked: Sequence[Asked], folder: Path, seed: int) -> dict:
     )
     if not any(one["file"] for one in made["items"]):
         first = next(one["error"] for one in made["items"] if one["error"])
-        raise items.GenerationError(f"{folder}: none of {len(asked)} sentences could be spoken: {first}")
+        raise items.GenerationError(
+            f"{folder}: none of {len(asked)} sentences could be spoken: {first}; correct that first"
+        )
     speech = {one["id"]: sound(folder / one["file"]) for one in made["items"] if one["file"]}
     lines = {
         one["id"]: {"file": str(folder / one["file"]) if one["file"] else None, "error": one["error"], "rtf": one["rtf"],
@@ -136,7 +138,10 @@ def baseline(spec: str, asked: Sequence[Asked], folder: Path, seed: int) -> dict
     files = {one.id: Path(source) / f"{one.id}.wav" for one in asked}
     speech = {key: sound(file) for key, file in files.items() if file.is_file()}
     if not speech:
-        raise items.GenerationError(f"folder={source}: no <id>.wav of this run's sentences, such as {asked[0].id}.wav")
+        raise items.GenerationError(
+            f"folder={source}: no <id>.wav of this run's sentences, such as {asked[0].id}.wav"
+            "; name the files by the sentences' ids"
+        )
     lines = {
         key: {"file": str(file)} if key in speech else {"file": None, "error": f"no {file}"}
         for key, file in files.items()

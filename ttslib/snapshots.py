@@ -22,7 +22,7 @@ def located(source: str, weights: str, beside: Sequence[str]) -> tuple[Path, str
     if path.is_dir():
         return path, None, str(path.resolve())
     if not (match := HUB.fullmatch(source)):
-        raise CheckpointError(f"{source}: no such file or folder, and no hub id (owner/name)")
+        raise CheckpointError(f"{source}: no such file or folder, and no hub id (owner/name); correct it")
     if not reachable():
         raise CheckpointError(f"{source}: {UNREACHABLE}")
     wanted = [match["file"] or weights, *beside]

@@ -48,6 +48,7 @@ class Style:
             if not np.isfinite(array).all():
                 raise StyleError(
                     f"{where}: {name} has {np.count_nonzero(~np.isfinite(array))} values that are not finite"
+                    "; make the style anew"
                 )
             off = np.abs(np.linalg.norm(array.astype(np.float64), axis=1) - 1)
             if off.max() > TOLERANCE:

@@ -184,7 +184,7 @@ def voice(options) -> None:
     system = pipeline.load(pipeline.checkpoint_of(options.run))
     if not hasattr(system, "export_voice"):
         told = "its runtime has no files of voices; `export` writes what it loads"
-        raise params.ParamsError(f"voice: {options.run} is of the system {system.p.system}: {told}")
+        raise params.ParamsError(f"voice: {options.run} is of the system {system.p.system}: {told}; use `export`")
     print(system.export_voice(options.voice, options.out))
 
 

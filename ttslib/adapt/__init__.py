@@ -39,7 +39,9 @@ def extend(base, p: Params, rows: Sequence):
     generator = torch.Generator().manual_seed(p.seed)
     new = {m.new[i] for m in maps.values() for i in m.added}
     if idle := sorted(set(p.adapt.like) - new):
-        raise AdaptError(f"adapt.like: there is no new row for {', '.join(map(repr, idle))}")
+        raise AdaptError(
+            f"adapt.like: there is no new row for {', '.join(map(repr, idle))}; name tokens that the language adds"
+        )
     made = {vocabulary: recipes(m, p.adapt.init, p.adapt.like) for vocabulary, m in maps.items()}
     for name, table in grown.tables.items():
         if table.vocabulary in getattr(grown, "reset", ()):
@@ -129,7 +131,10 @@ def freeze(system, a: Adapt) -> None:
         settings = {"rank": a.lora.rank, "alpha": a.lora.alpha, "dropout": a.lora.dropout}
         system.adaptation = system.adaptation | {"lora": settings | {"layers": layers}}
     if not any(q.requires_grad for net in system.nets.values() for q in net.parameters()):
-        raise AdaptError("nothing is left to learn: no new rows, adapt.train_rows=new and adapt.body=none")
+        raise AdaptError(
+            "nothing is left to learn: no new rows, adapt.train_rows=new and adapt.body=none"
+            "; set adapt.body=all, or merge the language"
+        )
 
 
 def held(table: Table, adaptation: dict, a: Adapt) -> list[bool]:
@@ -139,7 +144,9 @@ def held(table: Table, adaptation: dict, a: Adapt) -> list[bool]:
         still = set(adaptation["learnt"][table.vocabulary])
         return [s is not None and name not in still for s, name in zip(m.sources, m.new, strict=True)]
     if a.freeze_until > len(m.old):
-        raise AdaptError(f"adapt.freeze_until is {a.freeze_until}, the base has {len(m.old)} rows; new rows must learn")
+        raise AdaptError(
+            f"adapt.freeze_until is {a.freeze_until}, the base has {len(m.old)} rows; new rows must learn; lower it"
+        )
     return [i < a.freeze_until for i in range(len(m.new))]
 
 

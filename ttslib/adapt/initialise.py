@@ -30,7 +30,7 @@ def recipes(rows: RowMap, init: str, like: Mapping[str, str] | None = None) -> l
     added = {rows.new[i] for i in rows.added}
     known, like = set(rows.old), {name: base for name, base in (like or {}).items() if name in added}
     if wrong := sorted(base for base in like.values() if base not in known):
-        raise AdaptError(f"adapt.like: the base has no row for {', '.join(map(repr, wrong))}")
+        raise AdaptError(f"adapt.like: the base has no row for {', '.join(map(repr, wrong))}; name tokens of the base")
     out = []
     for name in (rows.new[i] for i in rows.added):
         if name in like:

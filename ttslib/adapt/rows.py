@@ -37,7 +37,9 @@ class RowMap:
         """
         for names, what in ((old, "base"), (new, "new")):
             if twice := sorted({n for n in names if names.count(n) > 1} if len(set(names)) < len(names) else ()):
-                raise AdaptError(f"{what} vocabulary: {len(twice)} names occur twice, among them {twice[:5]}")
+                raise AdaptError(
+                    f"{what} vocabulary: {len(twice)} names occur twice, among them {twice[:5]}; mend the tokenizer's file"
+                )
         index = {name: i for i, name in enumerate(old)}
         sources = [index.get(name) for name in new]
         for ours, theirs in (roles or {}).items():
@@ -69,16 +71,22 @@ class RowMap:
         """Raises `AdaptError` for a map that is cut short or was changed by hand."""
         body = {name: state.get(name) for name in ("old", "new", "sources")}
         if missing := [name for name, value in body.items() if not isinstance(value, list)]:
-            raise AdaptError(f"{where}: truncated: no {', '.join(missing)}")
+            raise AdaptError(f"{where}: truncated: no {', '.join(missing)}; make it again with notebook 02")
         if sha256(body) != state.get("digest"):
-            raise AdaptError(f"{where}: its rows are not the ones its digest was written for: truncated or changed")
+            raise AdaptError(
+                f"{where}: its rows are not the ones its digest was written for: truncated or changed"
+                "; make it again with notebook 02"
+            )
         return cls(*(tuple(body[name]) for name in ("old", "new", "sources")))
 
     def check(self, old: Sequence[str] | None = None, new: Sequence[str] | None = None) -> None:
         """Raise `AdaptError` with a readable difference unless the vocabularies are the ones the map was made for."""
         for names, mine, what in ((old, self.old, "base"), (new, self.new, "grown")):
             if names is not None and tuple(names) != mine:
-                raise AdaptError(f"this row map belongs to another {what} vocabulary: {difference(mine, names)}")
+                raise AdaptError(
+                    f"this row map belongs to another {what} vocabulary: {difference(mine, names)}"
+                    "; make it again with notebook 02"
+                )
 
 
 def write(path: str | Path, maps: Mapping[str, RowMap], tokenizers: Mapping[str, str]) -> Path:

@@ -110,7 +110,7 @@ def trained_on(folder: Path) -> Manifest:
     if found.digest != known["digest"]:
         raise ManifestError(
             f"{found.folder}: it was made anew since: its digest is {found.digest[:12]}, the run was trained on "
-            f"{known['digest'][:12]}"
+            f"{known['digest'][:12]}; train the run again to describe it"
         )
     return found
 

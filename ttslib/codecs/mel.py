@@ -40,7 +40,7 @@ class MelCodec:
         if name not in KINDS:
             raise CodecError(f"codec {name!r} is not one of ours; there are {', '.join(KINDS)}")
         if settings["rate"] % HOPS_A_SECOND:
-            raise CodecError(f"mel_codec.rate={settings['rate']}: must be a multiple of {HOPS_A_SECOND}")
+            raise CodecError(f"mel_codec.rate={settings['rate']}: must be a multiple of {HOPS_A_SECOND}; set it to one")
         self.name, self.kind, self.settings = name, KINDS[name], {key: settings[key] for key in SHAPE}
         self.rate = self.rate_out = settings["rate"]
         self.hop, self.window = self.rate // HOPS_A_SECOND, round(WINDOW_SECONDS * self.rate)

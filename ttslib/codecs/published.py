@@ -100,7 +100,7 @@ def located(source: str, names: Sequence[str]) -> Path:
             return found
         raise CodecError(f"{source}: no weights in this folder; looked for {', '.join(names)}")
     if not (match := HUB.fullmatch(source)):
-        raise CodecError(f"{source}: no such file or folder, and no hub id (owner/name)")
+        raise CodecError(f"{source}: no such file or folder, and no hub id (owner/name); correct it")
     repo, revision = match["repo"], match["revision"]
     names = [match["file"]] if match["file"] else names
     where = f"{source} ({', '.join(names)})"

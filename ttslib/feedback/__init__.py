@@ -97,7 +97,7 @@ def read(path: str | Path, langs: Collection[str] | None = None) -> list[Entry]:
     if faults:
         raise FeedbackError(f"{path}: {len(faults)} to correct:\n  " + "\n  ".join(faults))
     if not found:
-        raise FeedbackError(f"{path}: there are no entries in it")
+        raise FeedbackError(f"{path}: there are no entries in it; collect more answers")
     return found
 
 

@@ -59,7 +59,9 @@ def prepared(
     meets the set of other feedback.
     """
     if not getattr(system, "reads", True):
-        raise FeedbackError(f"feedback: system {p.system} reads no text: it has no words to pronounce")
+        raise FeedbackError(
+            f"feedback: system {p.system} reads no text: it has no words to pronounce; leave `feedback` empty"
+        )
     name, file = digest(entries, system, found, p), folder / "report.json"
     if file.is_file():
         report = checkpoint.read_json(file)

@@ -90,9 +90,9 @@ class Supertonic:
                 f"a style of {style.model or 'no named model'}; {self.model} speaks its own only: make it anew"
             )
         if not 0 <= seed < 2**32:
-            raise Refused(f"the seed {seed} is not in 0 to 2^32 - 1")
+            raise Refused(f"the seed {seed} is not in 0 to 2^32 - 1; give one that is")
         if not config.MIN_SPEED <= speed <= config.MAX_SPEED:
-            raise Refused(f"the speed {speed:g} is not in {config.MIN_SPEED} to {config.MAX_SPEED}")
+            raise Refused(f"the speed {speed:g} is not in {config.MIN_SPEED} to {config.MAX_SPEED}; give one that is")
         self.check(text, lang, config.MAX_TEXT_LENGTH)
         most = config.DEFAULT_MAX_CHUNK_LENGTH_KO if lang == "ko" else config.DEFAULT_MAX_CHUNK_LENGTH
         asked = Vendor(style.ttl[None], style.dp[None])
@@ -113,7 +113,9 @@ class Supertonic:
     def check(self, text: str, lang: str, longest: int) -> None:
         """Raises `Refused` for what the package would raise on, leave unsaid, or read as something else."""
         if lang not in self.languages:
-            raise Refused(f"language {lang!r} is none of {self.model}'s ({', '.join(self.languages)})")
+            raise Refused(
+                f"language {lang!r} is none of {self.model}'s ({', '.join(self.languages)}); choose one of these"
+            )
         if len(text) > longest:
             raise Refused(f"{text[:60]!r}...: {len(text)} characters, more than {longest}; split it")
         characters: Any = self.tts.model.text_processor
@@ -123,7 +125,7 @@ class Supertonic:
             raise Refused(f"{text[:60]!r}: {self.model} has no {named}; respell the text, or romanise it")
         ids, _ = characters([text])
         if not self.heard.intersection(ids[0].tolist()):
-            raise Refused(f"{text[:60]!r}: no letter or digit is left of it to speak")
+            raise Refused(f"{text[:60]!r}: no letter or digit is left of it to speak; give a text with letters")
 
 
 def absent(folder: Path) -> list[str]:

@@ -49,11 +49,16 @@ def located(source: str, failure: type[ValueError] = RecogniserError) -> tuple[s
     if path.is_dir():
         weights = sorted(path.glob("*.safetensors")) + sorted(path.glob("*.bin"))
         if not weights or not (path / "config.json").is_file():
-            raise failure(f"transformers={source}: no config.json with weights (*.safetensors) in this folder")
+            raise failure(
+                f"transformers={source}: no config.json with weights (*.safetensors) in this folder"
+                "; give the folder of a whole model"
+            )
         others = [path / name for name in ("config.json", "vocab.json", "tokenizer.json") if (path / name).is_file()]
         return str(path), digest(weights + others), {"local_files_only": True}
     if not (match := HUB.fullmatch(source)) or match["file"]:
-        raise failure(f"transformers={source}: no such folder, and no hub id (owner/name, owner/name@revision)")
+        raise failure(
+            f"transformers={source}: no such folder, and no hub id (owner/name, owner/name@revision); correct it"
+        )
     options = {"revision": match["revision"]} if match["revision"] else {}
     if in_cache(match["repo"], ["config.json"], match["revision"]) is None and not reachable():
         raise failure(f"transformers={source}: {UNREACHABLE}")

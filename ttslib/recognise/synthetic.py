@@ -69,7 +69,10 @@ def others(lang: str, spoken: Sequence[str]) -> list[str]:
     except espeak.EspeakError as error:
         raise RecogniserError(f"a recogniser of {lang} cannot be taught by espeak-ng: {error}") from error
     if not found:
-        raise RecogniserError(f"corpus.voices={list(spoken)}: no variant is left to teach a recogniser with")
+        raise RecogniserError(
+            f"corpus.voices={list(spoken)}: no variant is left to teach a recogniser with"
+            "; leave some variants out of corpus.voices"
+        )
     return [espeak.voice_of(lang, variant) for variant in found]
 
 

@@ -54,7 +54,9 @@ def recorded(voice: str | None, references: dict, rate: int) -> Tensor | str:
         return reading.known(voice, list(references), "speaker")
     if not Path(voice).is_file():
         told = ", ".join(references)
-        raise ParamsError(f"voice {voice!r} is neither a speaker of the training ({told}) nor a recording's path")
+        raise ParamsError(
+            f"voice {voice!r} is neither a speaker of the training ({told}) nor a recording's path; give one of the two"
+        )
     return torch.from_numpy(audio.load(voice, rate)[0])
 
 

@@ -122,7 +122,7 @@ def gate(row: Mapping, limit: float) -> None:
     `row` is a row of `preflight`, or its `counts`; the letters are named where `unseen` is there to tell.
     """
     if row.get("verdict") == "not at hand":
-        raise VocabError(f"{row['candidate']}: not at hand ({'; '.join(row['notes'])})")
+        raise VocabError(f"{row['candidate']}: not at hand ({'; '.join(row['notes'])}); give a path, or download it")
     counts = row.get("counts", row)
     of = sum(counts[kind][1] for kind in ("letters", "marks") if kind in counts)
     lost = sum(counts[kind][0] for kind in ("letters", "marks") if kind in counts)

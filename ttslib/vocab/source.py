@@ -104,7 +104,7 @@ def located(where: str) -> Path:
         raise VocabError(f"{where}: no tokenizer in this folder; looked for {', '.join(FILES)} and a single *.model")
     if match := HUB.fullmatch(where):
         return downloaded(where, **match.groupdict())
-    raise VocabError(f"{where}: no such file or folder, and no hub id (owner/name)")
+    raise VocabError(f"{where}: no such file or folder, and no hub id (owner/name); correct it")
 
 
 def downloaded(where: str, repo: str, file: str | None, revision: str | None) -> Path:

@@ -65,7 +65,9 @@ def bpe(texts: list[str], size: int) -> bytes:
     """A tokenizer.json as T3's: no normaliser, no decoder, special tokens in T3's order. Raises `VocabError`."""
     least = len(set("".join(texts)) - {" "}) + len(SPECIALS)
     if size < least:
-        raise VocabError(f"{size} names are too few: the letters and special tokens alone are {least}")
+        raise VocabError(
+            f"{size} names are too few: the letters and special tokens alone are {least}; give a larger size"
+        )
     engine = tokenizers.Tokenizer(models.BPE(unk_token="[UNK]", fuse_unk=False))
     engine.pre_tokenizer = pre_tokenizers.Whitespace()
     trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIALS, show_progress=False)

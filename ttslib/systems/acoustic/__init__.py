@@ -144,7 +144,7 @@ class System:
         lang = reading.known(lang, self.languages, "language")
         speaker = self.speakers.index(reading.known(voice, self.speakers, "speaker"))
         if not (spoken := self.tokenizer.normalise(text, lang)):
-            raise UnitsError(f"nothing to speak: the text is {text!r}")
+            raise UnitsError(f"nothing to speak: the text is {text!r}; give a text with letters")
         ids = self.ids(spoken, lang)
         device = self.net.mel_mean.device
         place = [torch.tensor([i], device=device) for i in (speaker, self.languages.index(lang))]

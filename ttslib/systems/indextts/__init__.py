@@ -71,7 +71,9 @@ class System:
         """A new system for the training rows: their units, speakers and languages; weights from `p.seed`."""
         tokenizer, codec = reading.fitted(p, [(r.text, r.lang) for r in rows]), codecs.of(p)
         if codec.vocab is None:
-            raise codecs.CodecError(f"codec={p.codec}: gives latents; indextts learns codes, mel-8192 for example")
+            raise codecs.CodecError(
+                f"codec={p.codec}: gives latents; indextts learns codes, mel-8192 for example; set codec to one of those"
+            )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(p.seed)
             sizes = {"text_rows": len(tokenizer) + len(cls.spare), "mel_rows": 1 + max(codec.special.values())}

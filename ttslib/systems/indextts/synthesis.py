@@ -23,7 +23,7 @@ def moved(system, reference: voices.Reference) -> voices.Reference:
         return reference
     if system.ear.beside is None:
         raise ParamsError(
-            "indextts.emotion: this network was trained without IndexTTS2's encoders, it hears no emotion"
+            "indextts.emotion: this network was trained without IndexTTS2's encoders, it hears no emotion; leave it out"
         )
     wav = torch.from_numpy(audio.load(t.emotion, system.rate)[0])
     return voices.blended(reference, system.ear.heard(wav, system.rate, system.codec), t.emotion_weight)
@@ -32,7 +32,7 @@ def moved(system, reference: voices.Reference) -> voices.Reference:
 def sample(system, text: str, reference: voices.Reference, lang: str, speaking_rate: float = 1.0) -> Example:
     """A batch of one to speak from. Raises `UnitsError` for a text without anything to say or with unknown letters."""
     if not (spoken := system.tokenizer.normalise(text, lang)):
-        raise UnitsError(f"nothing to speak: the text is {text!r}")
+        raise UnitsError(f"nothing to speak: the text is {text!r}; give a text with letters")
     ids = system.ids(spoken, lang)
     if len(ids) > (most := system.net.shape.text_positions):
         raise UnitsError(f"{len(ids)} text tokens, this network has positions for {most}; speak it in sentences")

@@ -61,7 +61,9 @@ class System:
         lines, codec = [(r.text, r.lang) for r in rows], codecs.of(p)
         tokenizer = reading.fitted(p, lines)
         if codec.vocab is not None:
-            raise codecs.CodecError(f"codec={p.codec}: gives codes; pocket learns latents, mel-vae for example")
+            raise codecs.CodecError(
+                f"codec={p.codec}: gives codes; pocket learns latents, mel-vae for example; set codec to one of those"
+            )
         mapped = {} if isinstance(tokenizer, Units) else wording.replacing(text for text, _ in lines)
         flags = wording.Flags(mapped, capital=False, terminal=not isinstance(tokenizer, Units))
         with torch.random.fork_rng(devices=[]):

@@ -137,7 +137,7 @@ def read(path: Path) -> dict:
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file") from None
+        raise CheckpointError(f"{path}: no such file; correct the path") from None
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise CheckpointError(f"{path}: not YAML: {' '.join(str(error).split()[:30])}") from None
     if not isinstance(found, dict):

@@ -18,7 +18,7 @@ def pieces(system, text: str, lang: str) -> list[tuple[str, Tensor]]:
     Raises `UnitsError` for a text without anything to say or with unknown letters.
     """
     if not (spoken := system.tokenizer.normalise(text, lang)):
-        raise UnitsError(f"nothing to speak: the text is {text!r}")
+        raise UnitsError(f"nothing to speak: the text is {text!r}; give a text with letters")
 
     def encode(part: str) -> list[int]:
         return system.tokenizer.encode(part, lang)

@@ -75,7 +75,10 @@ class System:
         """An untrained system of this one's size and mean that also takes the voices of `rows`, of the same model."""
         known = spoken_with(rows, self.model)
         if other := sorted({style.model for style in known.values()} - {self.model}):
-            raise adapt.AdaptError(f"adapt.base gives styles of {self.model}, these pairs have {', '.join(other)}")
+            raise adapt.AdaptError(
+                f"adapt.base gives styles of {self.model}, these pairs have {', '.join(other)}"
+                "; make the pairs anew with that model"
+            )
         own = p.style.model_copy(update={"preset": self.p.style.preset, "rate": self.p.style.rate})
         made = System(p.model_copy(update={"style": own}), self.model, coded.grown(self.voices, rows, "speaker"))
         made.known = self.known | known

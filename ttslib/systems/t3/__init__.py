@@ -61,7 +61,9 @@ class System:
         """A new system for the training rows: their units, speakers and languages; weights from `p.seed`."""
         tokenizer, codec = reading.fitted(p, [(r.text, r.lang) for r in rows]), codecs.of(p)
         if codec.vocab is None:
-            raise codecs.CodecError(f"codec={p.codec}: gives latents; t3 learns codes, mel-6561 or s3 for example")
+            raise codecs.CodecError(
+                f"codec={p.codec}: gives latents; t3 learns codes, mel-6561 or s3 for example; set codec to one of those"
+            )
         text, speech = PUBLISHED_ROWS.get(p.t3.preset, (0, 0))
         encoder = voice_encoder.MelStatistics()
         with torch.random.fork_rng(devices=[]):

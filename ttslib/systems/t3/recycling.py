@@ -42,7 +42,10 @@ def recycled(system, weights: Mapping[str, Tensor]) -> tuple[Bpe, dict[str, Tens
     new tokens than rows to spare.
     """
     if not isinstance(system.tokenizer, Bpe) or not system.adaptation:
-        raise AdaptError("t3.recycle: needs a base (adapt.base) whose tokenizer is a tokenizer.json")
+        raise AdaptError(
+            "t3.recycle: needs a base (adapt.base) whose tokenizer is a tokenizer.json"
+            "; set t3.recycle=false, or name such a base"
+        )
     names, size = system.tokenizer.names, len(system.adaptation["rows"]["text"]["old"])
     new, free = range(size, len(names)), expendable(names[:size])
     if len(new) > len(free):

@@ -11,6 +11,7 @@
 
 import re
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError
@@ -116,8 +117,11 @@ def fitting(folder: Path, rows: int) -> Tokenizer:
 
 
 def built_in(file: Path) -> voices.Reference:
-    """The voice of a `conds.pt`: T3's conditioning and S3Gen's."""
-    saved = torch.load(file, map_location="cpu", weights_only=True)
+    """The voice of a `conds.pt`: T3's conditioning and S3Gen's. Raises `CheckpointError`."""
+    try:
+        saved = torch.load(file, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError) as error:
+        raise checkpoint.CheckpointError(f"{file}: missing or damaged ({str(error).splitlines()[0]})") from None
     t3, prompt = saved["t3"], saved["t3"].get("cond_prompt_speech_tokens")
     codes = torch.zeros(0, dtype=torch.long) if prompt is None else prompt.reshape(-1).long()
     decoder = {k: v for k, v in saved["gen"].items() if torch.is_tensor(v)}

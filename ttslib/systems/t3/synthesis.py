@@ -15,7 +15,7 @@ from ttslib.units import UnitsError
 def sample(system, text: str, reference: Reference, lang: str) -> Example:
     """A batch of one to speak from. Raises `UnitsError` for a text without anything to say or with unknown letters."""
     if not (spoken := system.tokenizer.normalise(text, lang)):
-        raise UnitsError(f"nothing to speak: the text is {text!r}")
+        raise UnitsError(f"nothing to speak: the text is {text!r}; give a text with letters")
     ids = system.ids(spoken, lang)
     if len(ids) > (most := system.net.shape.text_positions):
         raise UnitsError(f"{len(ids)} text tokens, this network has positions for {most}; speak it in sentences")

@@ -78,7 +78,10 @@ class System:
                 module.requires_grad_(False)
         if (path := self.p.vits.discriminator_from) is not None:
             if self.discriminator is None:
-                raise ParamsError("vits.discriminator_from names weights, vits.discriminator=false trains without them")
+                raise ParamsError(
+                    "vits.discriminator_from names weights, vits.discriminator=false trains without them"
+                    "; give one of the two"
+                )
             discriminator.load_original(self.discriminator, path)
 
     def widened(self, p: Params, rows: Sequence) -> "System":
@@ -170,7 +173,7 @@ class System:
         if frames < len(ids):
             raise BadClip(f"{frames} frames for {len(ids)} ids: spoken faster than one id a frame")
         if not wav.sum().isfinite():
-            raise BadClip("its samples are not finite")
+            raise BadClip("its samples are not finite; record the clip anew")
         return {"text": torch.tensor(ids), "wav": features.stored(wav, g.hop), "speaker": torch.tensor(speaker)}
 
     def ids(self, text: str, lang: str) -> list[int]:
@@ -237,7 +240,7 @@ class System:
         """Mono waveform `(samples,)` at `rate`, the same for the same seed. Raises `UnitsError` for unknown letters."""
         lang, speaker = reading.known(lang, self.languages, "language"), self.voice(voice)
         if not (spoken := self.tokenizer.normalise(text, lang)):
-            raise UnitsError(f"nothing to speak: the text is {text!r}")
+            raise UnitsError(f"nothing to speak: the text is {text!r}; give a text with letters")
         vits, was_training = self.generator.vits, self.generator.training
         ids = torch.tensor([self.ids(spoken, lang)], device=vits.device)
         vits.noise_scale, vits.noise_scale_duration = self.p.vits.noise, self.p.vits.noise_duration

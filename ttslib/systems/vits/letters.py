@@ -38,7 +38,9 @@ def ids(text: str, lang: str, tokenizer: Characters, blanks: bool) -> list[int]:
     """
     found = tokenizer.encoded(spoken(read(text, lang, tokenizer), tokenizer), text)
     if not found:
-        raise UnitsError(f"nothing to speak: this vocabulary has no row for any character of {text!r}")
+        raise UnitsError(
+            f"nothing to speak: this vocabulary has no row for any character of {text!r}; give a text of its language"
+        )
     roles = tokenizer.roles if isinstance(tokenizer, Phonemes) else {}
     if {"start", "end"} <= roles.keys():
         start, end = (tokenizer.table[roles[role]] for role in ("start", "end"))
@@ -86,7 +88,10 @@ def from_file(p: Params, langs: Iterable[str]) -> Characters:
     from ttslib import vocab
 
     if p.text.tokenizer is None:
-        raise ParamsError("text.tokenizer: not given; text.units=tokenizer reads a file, notebook 01 makes one")
+        raise ParamsError(
+            "text.tokenizer: not given; text.units=tokenizer reads a file, notebook 01 makes one"
+            "; set text.tokenizer to it"
+        )
     found = vocab.read(p.text.tokenizer, "vits")
     if not isinstance(found, Characters):
         raise ParamsError(f"text.tokenizer: {p.text.tokenizer} is of kind {found.kind}; VITS reads a vocab.json")

@@ -53,7 +53,7 @@ def load(pth_file: str | Path, json_file: str | Path) -> VitsModel:
 def read(path: Path) -> dict[str, Tensor]:
     """A checkpoint's generator by original names, in fp32, weight norm folded: w = g v / |v|."""
     if not path.is_file():
-        raise OriginalError(f"{path} does not exist")
+        raise OriginalError(f"{path} does not exist; correct the path")
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
         found = found.get("model", found)
@@ -84,7 +84,9 @@ def read_config(path: Path) -> dict:
 def config_of(weights: dict[str, Tensor], model: dict, data: dict) -> VitsConfig:
     """What config.json says, in Transformers' words. Raises `KeyError` for what is missing."""
     if not model.get("use_sdp", True):
-        raise OriginalError("use_sdp is false: only models with the stochastic duration predictor are supported")
+        raise OriginalError(
+            "use_sdp is false: only models with the stochastic duration predictor are supported; take another model"
+        )
     vocabulary = len(weights["enc_p.emb.weight"])
     speakers = len(weights["emb_g.weight"]) if "emb_g.weight" in weights else 1
     return VitsConfig(

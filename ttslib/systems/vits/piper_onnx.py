@@ -26,11 +26,11 @@ def read_onnx(path: Path) -> tuple[dict[str, np.ndarray], dict[str, dict], int]:
     from google.protobuf.message import DecodeError
 
     if not path.is_file():
-        raise PiperError(f"{path} does not exist")
+        raise PiperError(f"{path} does not exist; correct the path")
     try:
         graph = onnx.load(path).graph
     except DecodeError:
-        raise PiperError(f"{path} is not an ONNX file") from None
+        raise PiperError(f"{path} is not an ONNX file; give a Piper voice, NAME.onnx") from None
     if not {"input", "input_lengths", "scales"} <= (names := {put.name for put in graph.input}):
         raise PiperError(
             f"{path} is not a Piper VITS voice: its inputs are {', '.join(sorted(names)) or 'none'}, "

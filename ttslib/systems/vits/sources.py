@@ -65,7 +65,9 @@ def of_original(source: str) -> Parts:
 def of_piper(source: str) -> Parts:
     vits, about = piper.load(source)
     if about["phoneme_type"] != "espeak":
-        raise piper.PiperError(f"{source}: it reads {about['phoneme_type']}, only espeak phonemes are supported")
+        raise piper.PiperError(
+            f"{source}: it reads {about['phoneme_type']}, only espeak phonemes are supported; take another voice"
+        )
     lang = published.LANGS.get(code := (about["language"] or "und").partition("_")[0], code)
     if doubled := sorted(symbol for symbol, found in about["phoneme_ids"].items() if len(found) != 1):
         raise piper.PiperError(f"{source}: more or less than one id for {doubled}")
