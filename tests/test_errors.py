@@ -47,7 +47,7 @@ def test_every_class_is_printed_as_one_error(kind, monkeypatch, capsys):
     def refuse(options):
         raise kind("what: and what to do")
 
-    monkeypatch.setattr("ttslib.__main__.resolved", refuse)
+    monkeypatch.setattr("ttslib.verbs.resolved", refuse)
     assert main(["validate", "qaa"]) == 1
     assert capsys.readouterr().err == "error: what: and what to do\n"
 

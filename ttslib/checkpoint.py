@@ -190,10 +190,10 @@ def newest(folder: Path) -> Path:
         for line in wrong:
             print(f"WARNING: {line}; falling back to {candidate}", file=sys.stderr)
         return candidate
-    raise CheckpointError("\n  ".join([
-        f"{folder}: no whole checkpoint to resume from; restore one from a copy, or start a new run without resume=true",
-        *wrong,
-    ]))  # fmt: skip
+    told = "".join(f"\n  {one}" for one in wrong)
+    raise CheckpointError(
+        f"{folder}: no whole checkpoint to resume from; start a new run, or copy one there that is whole{told}"
+    )
 
 
 def listed(folder: Path) -> list[Path]:
