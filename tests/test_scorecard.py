@@ -14,6 +14,7 @@ from ttslib.evaluate.choice import Small, Verdict
 from ttslib.evaluate.judges import Asked, Judges
 from ttslib.items import GenerationError
 from ttslib.listen.answers import ANSWERS
+from ttslib.recognise import RecogniserError, training
 from ttslib.session import Progress
 
 QUIET = {"tracking": "disabled", "device": "cpu", "threads": 1}
@@ -233,6 +234,19 @@ def test_other_voices_stand_under_the_same_protocol(trained, tmp_path):
     assert told["voices"]["voice"] == card["voices"]["voice"]
     with pytest.raises(GenerationError, match=r"no <id>\.wav of this run's sentences"):
         scorecard.make(run.folder, params.load("qaa", {"evaluate.baselines": {"x": "folder=/nowhere"}}, **QUIET))
+
+
+@pytest.mark.parametrize("name", ["voice", "recordings", "Griffin-Lim copy", "../../elsewhere"])
+def test_a_baseline_takes_nobodys_place(trained, name):
+    with pytest.raises(params.ParamsError, match=r"evaluate\.baselines: .* is taken, or no safe file name"):
+        scorecard.make(trained[0].folder, params.load("qaa", {"evaluate.baselines": {name: "folder=/x"}}, **QUIET))
+
+
+def test_without_a_recogniser_it_says_how_to_go_without(trained, spoken, monkeypatch):
+    refuse = RecogniserError("nothing to learn from")
+    monkeypatch.setattr(training, "for_language", lambda *_: (_ for _ in ()).throw(refuse))
+    with pytest.raises(RecogniserError, match=r"nothing to learn from; set evaluate\.recogniser .* null"):
+        judges.readers(params.load("qaa", **QUIET), spoken, ["qaa"])
 
 
 def test_without_judges_distances_remain(trained):

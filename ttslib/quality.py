@@ -19,7 +19,9 @@ from torch import Tensor
 from ttslib import audio
 
 RATE = 16000
-INSTALL = "pip install --no-deps speechmos==0.0.1.1, which needs onnxruntime, librosa and requests"
+INSTALL = (
+    "pip install --no-deps speechmos==0.0.1.1, which needs onnxruntime, librosa and requests; or evaluate.mos=null"
+)
 SCORES = ("ovrl_mos", "sig_mos", "bak_mos", "p808_mos")
 
 

@@ -58,6 +58,9 @@ def make(folder: str | Path, p: Params | None = None) -> dict:
 
 
 def scored(p: Params, run: runs.Run, system, found: Manifest) -> dict:
+    ours = {RECORDINGS, VOICE, VOCODED, f"{system.codec.name} copy" if hasattr(system, "codec") else VOICE}
+    if bad := [name for name in p.evaluate.baselines if name in ours or items.UNSAFE.search(name)]:
+        raise params.ParamsError(f"evaluate.baselines: {bad[0]!r} is taken, or no safe file name; give it another name")
     asked = plan.asked(p, system, found)
     jury = judges.of(p, found, dict.fromkeys(one.lang for one in asked))
     home = run.folder / "evaluation"

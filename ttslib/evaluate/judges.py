@@ -11,7 +11,7 @@ from ttslib.dataset import BadClip
 from ttslib.evaluate import distances
 from ttslib.manifest import Manifest, Row
 from ttslib.params import Params
-from ttslib.recognise import Recogniser
+from ttslib.recognise import Recogniser, RecogniserError
 
 IN_DOMAIN = "in_domain"  # of the sentences these alone go before the predictor of opinions: he is slow
 
@@ -100,7 +100,10 @@ def readers(p: Params, found: Manifest, langs: Iterable[str]) -> dict[str, Recog
     if spec == "ctc":
         from ttslib.recognise import training
 
-        return {lang: training.for_language(p, found, lang) for lang in langs}
+        try:
+            return {lang: training.for_language(p, found, lang) for lang in langs}
+        except RecogniserError as error:
+            raise RecogniserError(f"{error}; set evaluate.recogniser to another one, or to null for none") from None
     one = recognise.of(spec)
     for lang in langs:
         recognise.known(one, lang)
