@@ -79,6 +79,16 @@ def prepared(outputs, spoken) -> Path:
     return outputs
 
 
+@pytest.fixture(scope="module")
+def stocked(tmp_path_factory, spoken) -> Path:
+    """`prepared` for a whole module: its runs are trained there once."""
+    place = tmp_path_factory.mktemp("stocked")
+    shutil.copytree(spoken.folder, place / "qaa" / "data" / spoken.folder.name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TTSLIB_OUTPUTS", str(place))
+        yield place
+
+
 @pytest.fixture(scope="session")
 def clips(spoken):
     """`(system, features of train, features of val)`: an untrained acoustic system and the encoded toy corpus."""

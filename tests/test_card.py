@@ -40,20 +40,16 @@ SCORES = {
 
 
 @pytest.fixture(scope="module")
-def world(spoken, tmp_path_factory):
+def world(stocked):
     """Runs over the toy corpus: `first`, `second` on top of it, and `mms` from weights that are not for sale."""
-    with pytest.MonkeyPatch.context() as patch:
-        outputs = tmp_path_factory.mktemp("card")
-        patch.setenv("TTSLIB_OUTPUTS", str(outputs))
-        shutil.copytree(spoken.folder, outputs / "qaa/data" / spoken.folder.name)
-        first = pipeline.train(small("train.steps=4", run="first")).run.folder
-        replay = ["replay.lang=qaa", "replay.ratio=0.25"]
-        pipeline.train(small("train.steps=2", f"adapt.base={first}", *replay, run="second"))
-        base = outputs / "facebook" / "mms-tts-qaa"
-        mms_folder(base)
-        few = ["train.steps=1", "vits.discriminator=false", f"adapt.base={base}", "synthesis.sentences=[bado]"]
-        pipeline.train(small(*few, run="mms", system="vits"))
-        yield outputs
+    first = pipeline.train(small("train.steps=4", run="first")).run.folder
+    replay = ["replay.lang=qaa", "replay.ratio=0.25"]
+    pipeline.train(small("train.steps=2", f"adapt.base={first}", *replay, run="second"))
+    base = stocked / "facebook" / "mms-tts-qaa"
+    mms_folder(base)
+    few = ["train.steps=1", "vits.discriminator=false", f"adapt.base={base}", "synthesis.sentences=[bado]"]
+    pipeline.train(small(*few, run="mms", system="vits"))
+    return stocked
 
 
 @pytest.fixture

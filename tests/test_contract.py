@@ -62,16 +62,6 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory, spoken):
-    """Outputs of this module, with the toy corpus in them."""
-    outputs = tmp_path_factory.mktemp("contract")
-    shutil.copytree(spoken.folder, outputs / "qaa" / "data" / spoken.folder.name)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TTSLIB_OUTPUTS", str(outputs))
-        yield outputs
-
-
 def obey(orders, log: Path, outputs: Path) -> None:
     """A process that trains what it is told to, one run after the other."""
     os.environ["TTSLIB_OUTPUTS"] = str(outputs)
@@ -84,11 +74,11 @@ def obey(orders, log: Path, outputs: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def elsewhere(home):
+def elsewhere(stocked):
     """Train in another process, which knows nothing of the first halves of the runs."""
     here, there = training.SERVER.Pipe()
-    log = home / "elsewhere.txt"
-    process = training.SERVER.Process(target=obey, args=(there, log, home))
+    log = stocked / "elsewhere.txt"
+    process = training.SERVER.Process(target=obey, args=(there, log, stocked))
     process.start()
     there.close()
 
@@ -107,7 +97,7 @@ def elsewhere(home):
 
 
 @pytest.fixture(scope="module")
-def base(home, spoken):
+def base(stocked, spoken):
     """`base(system)`: the export of a fresh system that lacks two letters of the toy language, made once."""
     made = {}
 
@@ -117,9 +107,9 @@ def base(home, spoken):
             rows = [row for row in spoken.split("train") if not set(row.text) & set(MISSING)]
             system = system_class(name).fresh(p, rows)
             system.kept = pipeline.codes(system.codec, spoken, rows, p)
-            system.measure(dataset.encode_all(system, rows, pipeline.reader(system, spoken), home / "features", 1.0))
+            system.measure(dataset.encode_all(system, rows, pipeline.reader(system, spoken), stocked / "features", 1.0))
             system.meet(rows, pipeline.reader(system, spoken))
-            made[name] = system.export(home / "bases" / name)
+            made[name] = system.export(stocked / "bases" / name)
         return made[name]
 
     return of
@@ -141,7 +131,7 @@ def as_it_was(whole: Path, step: int, name: str) -> Path:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_stopped_saved_and_continued_in_a_new_process(name, home, elsewhere, base):
+def test_stopped_saved_and_continued_in_a_new_process(name, stocked, elsewhere, base):
     case = CASES[name]
     settings = [*QUIET, f"system={case.system}", f"train.steps={case.steps}", f"train.checkpoint_every={case.stop}"]
     settings += ["train.evaluate_every=100", "train.keep=99", *case.settings]
@@ -175,7 +165,7 @@ def holds(case: Case, p: params.Params, path: Path) -> None:
         assert bool(learnt) == (p.adapt.body == "lora")
 
 
-def test_two_processes_of_another_system(home):
+def test_two_processes_of_another_system(stocked):
     """Both are killed after a save; the one that writes knows the random state of the other."""
     every = [
         "system=pocket",
@@ -185,10 +175,10 @@ def test_two_processes_of_another_system(home):
         "train.checkpoint_every=3",
     ]
     every += ["train.ema=0.9", "evaluate.small=1", "train.log_every=1"]
-    lives = two(home, "run=pair", *every)
+    lives = two(stocked, "run=pair", *every)
     assert both(lives) == [0, 0], lives[0].words() + lives[1].words()
-    whole = home / "qaa" / "pocket" / "pair"
+    whole = stocked / "qaa" / "pocket" / "pair"
     parts = as_it_was(whole, 3, "pair-parts")
-    lives = two(home, "run=pair-parts", *every, "resume=true")
+    lives = two(stocked, "run=pair-parts", *every, "resume=true")
     assert both(lives) == [0, 0], lives[0].words() + lives[1].words()
     assert_same(whole, parts)

@@ -16,13 +16,9 @@ HARMS = {"bit": flip, "cut": lambda file: os.truncate(file, file.stat().st_size 
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, spoken):
+def whole(stocked):
     """A finished run of six steps with checkpoints after 0, 2, 4 and 6."""
-    outputs = tmp_path_factory.mktemp("damage")
-    shutil.copytree(spoken.folder, outputs / "qaa" / "data" / spoken.folder.name)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TTSLIB_OUTPUTS", str(outputs))
-        yield pipeline.train(small(*EVERY, run="whole")).run.folder
+    return pipeline.train(small(*EVERY, run="whole")).run.folder
 
 
 @pytest.fixture

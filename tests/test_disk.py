@@ -93,12 +93,8 @@ def test_whichever_write_of_a_save_meets_the_full_disk(tmp_path, again):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, spoken):
-    outputs = tmp_path_factory.mktemp("disk")
-    shutil.copytree(spoken.folder, outputs / "qaa" / "data" / spoken.folder.name)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TTSLIB_OUTPUTS", str(outputs))
-        yield pipeline.train(small(*EVERY, run="whole")).run.folder
+def whole(stocked):
+    return pipeline.train(small(*EVERY, run="whole")).run.folder
 
 
 @pytest.mark.parametrize("writer", ["checkpoint", "history", "samples"])

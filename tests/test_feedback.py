@@ -409,13 +409,9 @@ def test_the_sentences_to_compare(spoken):
 
 
 @pytest.fixture(scope="module")
-def base(spoken, tmp_path_factory):
+def base(stocked):
     """A run on the toy corpus, long enough not to speak faster than anybody can."""
-    with pytest.MonkeyPatch.context() as patch:
-        place = tmp_path_factory.mktemp("base")
-        patch.setenv("TTSLIB_OUTPUTS", str(place))
-        shutil.copytree(spoken.folder, place / "qaa" / "data" / spoken.folder.name)
-        yield pipeline.train(small("train.steps=15", "train.lr=0.01", "train.evaluate_every=50", run="base")).run.folder
+    return pipeline.train(small("train.steps=15", "train.lr=0.01", "train.evaluate_every=50", run="base")).run.folder
 
 
 class Agreeing(Ear):

@@ -10,7 +10,6 @@ or when it could not be spoken the last time.
 
 import hashlib
 import json
-import math
 import os
 import statistics
 import sys
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ttslib import audio, checkpoint, manifest
+from ttslib import audio, checkpoint, manifest, transcripts
 from ttslib.adapt.tables import fingerprint
 from ttslib.baselines import BaselineError
 from ttslib.codecs import CodecError
@@ -134,9 +133,8 @@ def ending(grown: Counter) -> dict:
 
 
 def level(wav: np.ndarray) -> float:
-    """RMS of `(samples,)` in dB of full scale, without its mean: a constant cannot be heard."""
-    power = float(np.var(wav, dtype=np.float64)) if len(wav) else 0.0
-    return max(NOTHING, 10 * math.log10(power)) if power else NOTHING
+    """`transcripts.level`, as JSON can hold it."""
+    return max(NOTHING, transcripts.level(wav))
 
 
 def is_silent(loudness: float, system) -> bool:

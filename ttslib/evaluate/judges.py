@@ -52,7 +52,7 @@ class Judges:
             return {}
         heard = self.recognisers[asked.lang].transcribe(wav, rate, asked.lang)
         scores = transcripts.compare(asked.text, heard, asked.lang, self.homophones)
-        found = transcripts.faults(asked.text, heard, wav.numpy(), rate, asked.lang, seconds)
+        found = transcripts.faults(asked.text, heard, wav, rate, asked.lang, seconds)
         return {"heard": heard} | scores | {"faults": found}
 
     def scores(

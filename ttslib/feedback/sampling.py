@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ttslib import audio, generation, intervals, pipeline, recognise, transcripts
+from ttslib import audio, generation, intervals, pipeline, recognise
+from ttslib.evaluate.judges import Asked, Judges
 from ttslib.feedback import Rejected
 from ttslib.items import Item
 from ttslib.manifest import Manifest
@@ -90,6 +91,5 @@ def attempt(entry: Rejected, record: dict, recogniser: Recogniser, folder: Path)
 
 def scored(recogniser: Recogniser, text: str, wav, rate: int, lang: str) -> dict:
     """What is `heard` in `(samples,)` at `rate` Hz, its `cer` as `Errors`, and the names of its `faults`."""
-    heard = recogniser.transcribe(wav, rate, lang)
-    cer = transcripts.compare(text, heard, lang, homophones=True)["cer"]
-    return {"heard": heard, "cer": cer, "faults": transcripts.faults(text, heard, wav, rate, lang)}
+    told = Judges({lang: recogniser}).read(Asked("", "", lang, text, "", None), wav, rate)
+    return {name: told[name] for name in ("heard", "cer", "faults")}
