@@ -9,6 +9,7 @@ import torch
 from ttslib import adapt, dataset, losses, params, pipeline
 from ttslib.params import ParamsError
 from ttslib.session import adamw
+from ttslib.step import counters, halves
 from ttslib.systems import SYSTEMS, system_class
 from ttslib.units import UnitsError
 
@@ -122,6 +123,41 @@ def test_each_parts_backward_reaches_every_parameter_it_steps(system, batch):
                 assert not ids, f"{part}: no gradient for {len(ids)} of {len(parameters)}, among {named[:10]}"
             assert all(p.grad.isfinite().all() for p in parameters if p.grad is not None)
             optimizers[part].step()
+
+
+def test_a_part_gets_its_gradients_from_its_own_terms_alone(system, batch):
+    """The loop goes backward through all parts before any of them learns."""
+    parts, grads, before = system.parts(), [], [(c, c.clone()) for c in counters(system)]
+    for together in (True, False):
+        for net in system.nets.values():
+            net.zero_grad()
+        for counter, value in before:
+            counter.copy_(value)
+        torch.manual_seed(0)
+        for part, terms in zip(parts, system.losses(batch), strict=True):
+            losses.total(terms).backward()
+            if not together:
+                grads += [q.grad.clone() for q in parts[part]]
+                for q in (q for every in parts.values() for q in every):
+                    q.grad = None
+        if together:
+            whole = [q.grad.clone() for every in parts.values() for q in every]
+    assert all(a.equal(b) for a, b in zip(whole, grads, strict=True))
+
+
+def test_a_batch_is_halved_as_collate_would_have_made_it(system, encoded):
+    features = encoded[2]
+    order = sorted(range(len(features)), key=features.lengths.__getitem__)
+    examples = [features[order[at]] for at in (-2, -1, 0, 1, 2)]
+    made = halves(dataset.collate(examples), system.length_of)
+    for (half, _), some in zip(made, (examples[:2], examples[2:]), strict=True):
+        expected = dataset.collate(some)
+        assert half.keys() == expected.keys()
+        assert all(half[name].equal(value) for name, value in expected.items())
+    frames = [sum(features.lengths[order[at]] for at in some) for some in ((-2, -1), (0, 1, 2))]
+    assert [share for _, share in made] == pytest.approx([n / sum(frames) for n in frames])
+    one = dataset.collate(examples[:1])
+    assert halves(one, system.length_of) == [(one, 1.0)]
 
 
 def test_the_loss_falls_on_one_batch(system, batch, encoded):

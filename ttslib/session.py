@@ -99,6 +99,8 @@ class Progress:
     """step of the last evaluation"""
     skips: int = 0
     """steps skipped in a row for a non-finite loss or gradient"""
+    halved: bool = False
+    """every micro-batch is taken in two halves, because memory did not suffice"""
     window: dict[str, list[float]] = field(default_factory=dict)
     """loss terms and gradient norms since the last history row"""
     before: dict[str, float] = field(default_factory=dict)

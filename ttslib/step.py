@@ -1,82 +1,148 @@
-"""One optimizer step: every part of the system in turn, over all micro-batches."""
+"""One optimizer step: backward through every part of every micro-batch, then the optimizers of all parts."""
 
 import math
+import sys
 from contextlib import ExitStack
 
 import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from torch import Tensor
 
 from ttslib import losses, session
-from ttslib.params import Params, ParamsError
+from ttslib.dataset import Example
+from ttslib.params import Params
 
 
 class TrainError(RuntimeError):
     """Training cannot go on; the message says why and what is left."""
 
 
-def feasible(system, p: Params, engine) -> None:
-    """Raise `ParamsError` for micro-batches of a system of several parts over several processes.
+def step(
+    system, parts: dict, optimizers: dict, micros: list, p: Params, engine, now: session.Progress
+) -> dict[str, float] | None:
+    """One optimizer step per part over all micro-batches: loss terms and gradient norms. None if any was not finite; then no
+    part has learnt.
 
-    A net's forward for the last micro-batch arms the exchange of gradients, and all parts' forwards come before the first
-    backward of the second part: it would send the first micro-batch's gradients and keep the others.
+    Where memory does not suffice, each micro-batch is taken in two halves from here on (`now.halved`), once in a run.
+    Raises `TrainError` with the parameters to change where that does not help or cannot be done.
     """
-    if (count := len(system.parts())) > 1 and p.data.accumulate > 1 and engine.num_processes > 1:
-        raise ParamsError(
-            f"data.accumulate={p.data.accumulate} with {engine.num_processes} processes cannot train the {count} parts "
-            f"of {p.system}; set data.accumulate=1 and raise data.frames"
-        )
-
-
-def step(system, parts: dict, optimizers: dict, micros: list, p: Params, engine) -> dict[str, float] | None:
-    """One optimizer step per part over all micro-batches: loss terms and gradient norms, or None if any was not finite.
-
-    Raises `TrainError` with the parameters to change where a GPU's memory does not suffice."""
+    before = [(counter, counter.clone()) for counter in counters(system)]
+    pieces = [halves(batch, system.length_of) if now.halved else [(batch, 1.0)] for batch in micros]
     try:
-        return taken(system, parts, optimizers, micros, p, engine)
-    except torch.OutOfMemoryError as error:
-        raise TrainError(out_of_memory(system, micros, p, engine)) from error
+        made = gradients(system, pieces, engine)
+    except RuntimeError as error:
+        if not should_reduce_batch_size(error):
+            raise
+        again = not now.halved and engine.num_processes == 1 and any(len(size(b, system)) > 1 for b in micros)
+        if not again:
+            raise TrainError(f"{out_of_memory(system, micros, engine)}; {advice(p, engine, now)}") from error
+        made = None
+    if made is None:  # not in `except`: the error's traceback holds what filled the memory
+        forget(optimizers)
+        clear_device_cache(garbage_collection=True)
+        for counter, value in before:
+            counter.copy_(value)
+        now.halved = True
+        told = out_of_memory(system, micros, engine)
+        print(f"step {now.step + 1}: {told}; from here on each is taken in two halves", file=sys.stderr)
+        return step(system, parts, optimizers, micros, p, engine, now)
+    taken = {"micro_batches": float(sum(map(len, pieces)))} if now.halved else {}
+    values = applied(made, parts, optimizers, p, engine)
+    return values and values | taken
 
 
-def out_of_memory(system, micros: list, p: Params, engine) -> str:
-    largest = max(
-        len(batch[f"{system.length_of}_len"]) * int(batch[f"{system.length_of}_len"].max()) for batch in micros
-    )
-    advice = (
+def gradients(system, pieces: list[list[tuple[Example, float]]], engine) -> dict[str, Tensor]:
+    """Loss terms, as means over the micro-batches, whose gradients are left in the parameters.
+
+    Each of the `pieces` of a micro-batch counts by its share; they count as one batch where a network counts batches.
+    """
+    sums: dict[str, Tensor] = {}
+    last = pieces[-1][-1]
+    for some in pieces:
+        before = [(counter, counter.clone()) for counter in counters(system)] if len(some) > 1 else []
+        for piece in some:
+            batch, share = piece
+            for counter, value in before:
+                counter.copy_(value)
+            with ExitStack() as stack:
+                if piece is not last:  # gradients travel between processes only with the last one
+                    for net in system.nets.values():
+                        stack.enter_context(engine.no_sync(net))
+                for terms in system.losses(batch):
+                    engine.backward(losses.total(terms) * (share / len(pieces)))
+                    for name, value in terms.items():
+                        sums[name] = sums.get(name, 0) + value.detach() * (share / len(pieces))
+    return sums
+
+
+def applied(sums: dict[str, Tensor], parts: dict, optimizers: dict, p: Params, engine) -> dict[str, float] | None:
+    """Clip, judge, and let all parts learn or none."""
+    named, scaler = list(sums), engine.scaler
+    engine.unscale_gradients()
+    for part, params in parts.items():
+        sums[f"grad_norm/{part}"] = torch.as_tensor(torch.nn.utils.clip_grad_norm_(params, p.train.clip_norm))
+    read = dict(zip(sums, torch.stack([v.float() for v in sums.values()]).tolist(), strict=True))
+    # fp16's scaler meets overflowing gradients as a matter of course: it skips that step itself and scales down
+    healthy = session.agreed_all(all(math.isfinite(read[name]) for name in (named if scaler else read)), engine)
+    if healthy and scaler:  # one update for all: Accelerate's own `step` would make one for each
+        for optimizer in optimizers.values():
+            scaler.step(optimizer.optimizer)
+    elif healthy:
+        for optimizer in optimizers.values():
+            optimizer.step()
+    if scaler:  # clipping has unscaled the gradients: the scaler must know, also where they are dropped
+        scaler.update()
+    forget(optimizers)
+    return {name: value for name, value in read.items() if math.isfinite(value)} if healthy else None
+
+
+def forget(optimizers: dict) -> None:
+    for optimizer in optimizers.values():
+        optimizer.zero_grad(set_to_none=True)
+
+
+def counters(system) -> list[Tensor]:
+    """What the networks count in: their integer scalars."""
+    every = (buffer for net in system.nets.values() for buffer in net.buffers())
+    return [buffer for buffer in every if buffer.ndim == 0 and not buffer.is_floating_point()]
+
+
+def size(batch: Example, system) -> Tensor:
+    """Frames of each clip `(batch,)`."""
+    return batch[f"{system.length_of}_len"]
+
+
+def halves(batch: Example, length_of: str) -> list[tuple[Example, float]]:
+    """The batch in two, as `collate` would have made them of its first and its last clips; their shares of its frames.
+
+    Means over frames stay what they are; means over anything else are weighted by frames too.
+    """
+    frames = batch[f"{length_of}_len"]
+    if len(frames) < 2:
+        return [(batch, 1.0)]
+    made = []
+    for clips in (slice(None, len(frames) // 2), slice(len(frames) // 2, None)):
+        half = {name: value[clips] for name, value in batch.items()}
+        for name in batch:
+            if f"{name}_len" in batch:
+                half[name] = half[name][..., : int(half[f"{name}_len"].max())]
+        made.append((half, float(frames[clips].sum() / frames.sum())))
+    return made
+
+
+def out_of_memory(system, micros: list, engine) -> str:
+    largest = max(len(size(batch, system)) * int(size(batch, system).max()) for batch in micros)
+    return f"{engine.device} is out of memory at a micro-batch of {largest} frames, padding included"
+
+
+def advice(p: Params, engine, now: session.Progress) -> str:
+    """What to change when there is too little memory."""
+    told = "taken in halves, too; " if now.halved else ""
+    told += (
         f"set data.frames={p.data.frames // 2} and data.accumulate={p.data.accumulate * 2}: the same step in more parts"
     )
     if getattr(getattr(p, p.system), "checkpointing", None) is False:
-        advice += f"; or {p.system}.checkpointing=true: less memory, a third more time"
+        told += f"; or {p.system}.checkpointing=true: less memory, a third more time"
     if engine.mixed_precision == "no" and engine.device.type == "cuda":
-        advice += "; or precision=bf16"
-    told = f"{engine.device} is out of memory at a micro-batch of {largest} frames, padding included"
-    return f"{told}; {advice}. A run resumes with the data.frames and data.accumulate of its beginning only"
-
-
-def taken(system, parts: dict, optimizers: dict, micros: list, p: Params, engine) -> dict[str, float] | None:
-    turns, values = [system.losses(batch) for batch in micros], {}
-    for part, optimizer in optimizers.items():
-        sums: dict[str, torch.Tensor] = {}
-        for i, turn in enumerate(turns):
-            with ExitStack() as stack:
-                if i < len(turns) - 1:  # gradients travel between processes only with the last micro-batch
-                    for net in system.nets.values():
-                        stack.enter_context(engine.no_sync(net))
-                terms = next(turn)
-                engine.backward(losses.total(terms) / len(turns))
-            for name, value in terms.items():
-                sums[name] = sums.get(name, 0) + value.detach() / len(turns)
-        named = list(sums)
-        sums[f"grad_norm/{part}"] = torch.as_tensor(engine.clip_grad_norm_(parts[part], p.train.clip_norm))
-        read = dict(zip(sums, torch.stack([v.float() for v in sums.values()]).tolist(), strict=True))
-        # fp16's scaler meets overflowing gradients as a matter of course: it skips that step itself and scales down
-        judged = named if engine.scaler else list(read)
-        healthy = session.agreed_all(all(math.isfinite(read[name]) for name in judged), engine)
-        if healthy:
-            optimizer.step()
-        elif engine.scaler:
-            engine.scaler.update()  # clipping has unscaled the gradients: the scaler must know that they are dropped
-        for other in optimizers.values() if not healthy else [optimizer]:
-            other.zero_grad(set_to_none=True)
-        if not healthy:
-            return None
-        values |= {name: value for name, value in read.items() if math.isfinite(value)}
-    return values
+        told += "; or precision=bf16"
+    return f"{told}. A run resumes with the data.frames and data.accumulate of its beginning only"

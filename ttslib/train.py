@@ -1,8 +1,8 @@
 """`fit`: the only training loop. It knows nothing of which system it trains.
 
-A step: the system's `losses(batch)` yields one dict of named terms per part, in the order of `parts()`; after each the
-loop goes backward and steps that part's optimizer. Everything a step depends on is in the checkpoint, so that a resumed
-run repeats the uninterrupted one bit for bit.
+A step: the system's `losses(batch)` yields one dict of named terms per part, in the order of `parts()`; the loop goes
+backward after each, and lets all parts learn at its end. Everything a step depends on is in the checkpoint, so that a
+resumed run repeats the uninterrupted one bit for bit.
 """
 
 import time
@@ -18,7 +18,7 @@ from ttslib.ema import Ema
 from ttslib.params import Params
 from ttslib.runs import Run
 from ttslib.schedule import Schedule
-from ttslib.step import TrainError, feasible, step
+from ttslib.step import TrainError, step
 from ttslib.stop import Stop
 from ttslib.track import Track
 
@@ -50,7 +50,6 @@ def fit(
     `p.resume` meets a checkpoint of other data, units or network, `DiskError` when nothing more can be written.
     """
     schedule, engine, guard = Schedule(p.train, p.minutes), engine or session.engine(p), guard or {}
-    feasible(system, p, engine)
     for net in system.nets.values():
         net.to(engine.device).train()
     raw, parts = dict(system.nets), system.parts()
@@ -99,7 +98,7 @@ def fit(
                 frames += sum(train.lengths[i] for i in indices)
             rate = schedule.lr(now.step)
             session.set_rates(optimizers, rate, now.step)
-            if values := step(system, parts, optimizers, micros, p, engine):
+            if values := step(system, parts, optimizers, micros, p, engine, now):
                 ema.update(now.step)
                 now.skips = 0
                 now.note(values)

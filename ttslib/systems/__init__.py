@@ -10,7 +10,8 @@
 * `nets: dict[str, nn.Module]` and `parts() -> dict[str, list[Parameter]]`: what is trained, one optimizer a part;
 * `factors() -> dict[Parameter, float]`: multiples of the learning rate where they are not 1;
 * `ids(text, lang)`: what a normalised text is to the network; raises `UnitsError` naming what it has no row for;
-* `losses(batch)`: a generator of one dict of named loss terms per part, in that order, never yielding inside `with`;
+* `losses(batch)`: a generator of one dict of named loss terms per part, in that order, never yielding inside `with`; the
+  parts learn when all gradients are there, so that a step in which one of them is not finite can be dropped whole;
 * `verdict(terms) -> float`: the validation loss by which `best` is chosen (`val/total`), lower being better;
 * `align(batch) -> dict`: `durations` (batch, tokens) in frames, and log-mels `(batch, mels, frames)`: of the `recording`,
   and of what the text gives at that timing, `mel`;
