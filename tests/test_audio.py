@@ -145,3 +145,10 @@ def test_griffin_lim_brings_the_mel_back(speech):
 
     assert error(30) < 0.15
     assert error(30) < 0.6 * error(1)
+
+
+@pytest.mark.parametrize("name", ["a.xyz", "a"])
+def test_a_format_nobody_writes_is_refused_before_anything_is_written(tmp_path, name):
+    with pytest.raises(audio.AudioError, match=r"call it \.wav or \.flac"):
+        audio.save(tmp_path / name, np.zeros(10, np.float32), 16000)
+    assert not [*tmp_path.iterdir()]

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 from test_checkpoint import save
-from training import assert_same, small
+from training import QUIET, assert_same, small
 
 from ttslib import audio, checkpoint, disk, pipeline, track
+from ttslib.__main__ import main
 
 EVERY = ["train.steps=6", "train.evaluate_every=6", "train.checkpoint_every=2", "evaluate.small=1"]
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -129,11 +130,15 @@ def little(tmp_path):
     """A folder on a disk of 256 KiB, or, where nobody may mount one, on the usual disk."""
     folder = tmp_path / "little"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    mounted = shutil.which("mount") and subprocess.run(command, capture_output=True).returncode == 0
-    yield folder, bool(mounted)
+    mounted = mount(folder, "size=256k")
+    yield folder, mounted
     if mounted:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+def mount(folder: Path, options: str) -> bool:
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    return bool(shutil.which("mount")) and subprocess.run(command, capture_output=True).returncode == 0
 
 
 def test_a_disk_that_is_really_full(little, monkeypatch):
@@ -158,3 +163,19 @@ def test_a_disk_that_is_really_full(little, monkeypatch):
         save(kept, step)
         checkpoint.prune(kept, 1)
     assert met >= 3
+
+
+@pytest.mark.parametrize("room", [300, 1400, 2100])
+def test_the_disk_is_full_before_training_begins(whole, little, room, monkeypatch, capsys):
+    """While speech is made, among the features, in the first checkpoint. With more room the same command goes on."""
+    folder, real = little
+    if not real or not mount(folder, f"remount,size={room}k"):
+        pytest.skip("no small disk can be mounted here")
+    monkeypatch.setenv("TTSLIB_OUTPUTS", str(folder))
+    command = ["train", "qaa", *QUIET, *EVERY, "data.frames=400", "train.log_every=1", "run=whole"]
+    assert main(command) == 1
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert "no space left on the disk" in said and "free some" in said and str(folder) in said
+    assert mount(folder, "remount,size=100m")
+    assert main(command) == 0
+    assert_same(whole, folder / "qaa" / "acoustic" / "whole")

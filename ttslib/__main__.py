@@ -35,7 +35,14 @@ def main(arguments: list[str] | None = None) -> int:
         return options.verb(options) or 0
     except expected() as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+    except Exception as error:
+        from ttslib import disk, paths
+
+        if not (why := disk.reason(error)):
+            raise
+        told = f"{why} ({paths.outputs()} or --out); free some and run the same again: what is whole is kept"
+        print(f"error: {told} ({error})", file=sys.stderr)
+    return 1
 
 
 def expected() -> tuple[type[Exception], ...]:

@@ -95,14 +95,25 @@ def save(path: str | Path, wav: Tensor | np.ndarray, rate: int) -> Path:
     wav = np.asarray(wav, dtype=np.float32)
     if wav.ndim != 1 or not np.isfinite(wav).all():
         raise AudioError(f"{path}: expected finite mono samples (samples,), got shape {wav.shape}")
-    wav = wav / max(1.0, float(np.abs(wav).max(initial=0.0)))
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, wav, rate)
-    return Path(path)
+    path = Path(path)
+    if (kind := path.suffix[1:].upper()) not in soundfile.available_formats():
+        raise AudioError(
+            f"{path}: no audio is written as {path.suffix or 'a file without a suffix'}; call it .wav or .flac"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Through memory: libsndfile says "System error" of a full disk, and a kill leaves half a file.
+    partial = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        partial.write_bytes(encoded(wav, rate, kind))
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    return path
 
 
 def encoded(wav: Tensor | np.ndarray, rate: int, kind: str = "MP3") -> bytes:
-    """The same samples as the bytes of a small compressed file, to embed in a notebook or page."""
+    """Samples `(samples,)` as the bytes of a small compressed file, to embed in a notebook or page; louder ones scaled."""
     import soundfile
 
     wav = np.asarray(wav, dtype=np.float32)

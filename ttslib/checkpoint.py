@@ -128,10 +128,11 @@ def link(folder: Path, alias: str, name: str) -> None:
 def load(path: Path) -> tuple[dict[str, torch.Tensor], dict, dict]:
     """`(weights, system, state)` of a checkpoint, after verifying its checksums. Raises `CheckpointError`."""
     verify(path)
-    tensors = load_file(path / "state.safetensors")
-    state = unpack(json.loads((path / "state.json").read_text(encoding="utf-8")), tensors)
-    system = json.loads((path / "system.json").read_text(encoding="utf-8"))
-    return load_file(path / "model.safetensors"), system, state
+    try:
+        state = unpack(read_json(path / "state.json"), load_file(path / "state.safetensors"))
+        return load_file(path / "model.safetensors"), read_json(path / "system.json"), state
+    except (SafetensorError, FileNotFoundError, KeyError) as error:  # whoever changed it wrote checksums that fit
+        raise CheckpointError(f"{path}: damaged, though its checksums fit: {error}; take another checkpoint") from None
 
 
 def sound(folder: Path, only: str | None = None) -> None:
@@ -161,6 +162,8 @@ def verify(path: Path, only: str | None = None) -> None:
         checksums = json.loads(listing.read_text(encoding="utf-8"))
     except ValueError as error:
         raise CheckpointError(f"{listing}: damaged: {error}") from None
+    if not isinstance(checksums, dict):
+        raise CheckpointError(f"{listing}: damaged: no list of files with their checksums; take another checkpoint")
     for name, expected in checksums.items():
         if only not in (None, name):
             continue
