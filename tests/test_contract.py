@@ -10,7 +10,8 @@ What must survive, and where (two processes of `acoustic` and replay: test_proce
     indextts  | mid-epoch | 2          | 0       | yes     | extended rows, the body whole, durations withheld
     pocket    | mid-epoch | 1          | 2       | yes     | steps that distil drawn by their count
     style     | mid-epoch | 2          | 2       | yes     | rooms, noise and masks drawn
-    pair      | mid-epoch | 1          | 2 x 0   | yes     | `pocket` in two processes, both killed
+    pocket x2 | mid-epoch | 1          | 2 x 0   | yes     | in two processes
+    vits x2   | mid-epoch | 2          | 2 x 0   | no      | in two processes: two parts
 """
 
 import multiprocessing
@@ -165,19 +166,24 @@ def holds(case: Case, p: params.Params, path: Path) -> None:
         assert bool(learnt) == (p.adapt.body == "lora")
 
 
-def test_two_processes_of_another_system(stocked):
-    """Both are killed after a save; the one that writes knows the random state of the other."""
-    every = [
-        "system=pocket",
-        "data.frames=100",
-        "train.steps=6",
-        "train.evaluate_every=100",
-        "train.checkpoint_every=3",
-    ]
-    every += ["train.ema=0.9", "evaluate.small=1", "train.log_every=1"]
+PAIRS = {
+    "pocket": ["data.frames=100", "train.steps=6", "train.ema=0.9"],
+    "vits": ["data.frames=100", "train.steps=4", "data.accumulate=2"],  # two parts, each with its own exchange
+}
+
+
+@pytest.mark.parametrize("system", PAIRS)
+def test_two_processes_of_another_system(system, stocked):
+    """Both are stopped after a save; the one that writes knows the random state of the other."""
+    every = [f"system={system}", *PAIRS[system], "train.evaluate_every=100", "train.log_every=1", "evaluate.small=1"]
+    every += ["train.checkpoint_every=3"]
     lives = two(stocked, "run=pair", *every)
     assert both(lives) == [0, 0], lives[0].words() + lives[1].words()
-    whole = stocked / "qaa" / "pocket" / "pair"
+    whole = stocked / "qaa" / system / "pair"
+    rows = [row for row in training.history(whole) if "lr" in row]
+    assert all(value > 0 for row in rows for name, value in row.items() if name.startswith("grad_norm/"))
+    if system == "vits":
+        assert checkpoint.load(whole / "checkpoints" / "latest")[0]["discriminator.lessons"] == 8
     parts = as_it_was(whole, 3, "pair-parts")
     lives = two(stocked, "run=pair-parts", *every, "resume=true")
     assert both(lives) == [0, 0], lives[0].words() + lives[1].words()

@@ -87,15 +87,3 @@ def test_other_numbers_of_processes_do_not_resume(whole):
     life = training.start(whole.parents[2], "run=whole", *EVERY, "acoustic.dropout=0.0", "resume=true")
     assert life.finish() == 1
     assert "processes: the checkpoint has 2, this run 1" in life.words()
-
-
-def test_two_parts_are_trained_by_two_processes(whole):
-    """VITS: the discriminator's opinion is taken between its own forward and backward, which the exchange must bear."""
-    outputs = whole.parents[2]
-    lives = pair(outputs, "run=vits", "system=vits", "train.steps=3", "train.evaluate_every=3", "data.accumulate=2")
-    assert both(lives) == [0, 0], lives[0].words() + lives[1].words()
-    run = outputs / "qaa" / "vits" / "vits"
-    rows = [row for row in training.history(run) if "mel" in row]
-    assert [row["step"] for row in rows] == [1, 2, 3]
-    assert all(row[f"grad_norm/{part}"] > 0 for row in rows for part in ("discriminator", "generator"))
-    assert checkpoint.load(run / "checkpoints" / "latest")[0]["discriminator.lessons"] == 6

@@ -35,7 +35,7 @@ class Life:
     process: multiprocessing.Process
     log: Path
 
-    def finish(self, seconds: float = 60) -> int:
+    def finish(self, seconds: float = 180) -> int:
         """The exit code, as a shell gives it."""
         self.process.join(seconds)
         if self.process.is_alive():
@@ -47,7 +47,7 @@ class Life:
     def words(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
-    def wait_for(self, words: str, count: int = 1, seconds: float = 60) -> None:
+    def wait_for(self, words: str, count: int = 1, seconds: float = 180) -> None:
         """Until `words` have been printed `count` times."""
         end = time.monotonic() + seconds
         while self.words().count(words) < count:
