@@ -6,8 +6,8 @@
 It is the loop itself that runs (`pipeline.train`), in a process of its own for every system, three times over the same
 batches: once as it is, for the speed; once with a clock that waits for the device, for the shares; once counting arithmetic.
 The first third of the steps warms up and is left out. `of the peak` is against a square matrix product of the same precision
-and threads, in the same process. Validation and checkpoints are no part of a step and are not counted. On a machine that others
-use take --cpu-seconds with threads=1: the process's own time. JSON beside it with --json.
+and threads, in the same process. Validation and checkpoints are no part of a step and are not counted. On a busy machine
+take --cpu-seconds with threads=1: the process's own time. JSON beside it with --json.
 """
 
 import argparse
