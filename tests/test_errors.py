@@ -65,7 +65,7 @@ def raised(tree: ast.AST) -> list[str]:
     return [text.partition("(")[0].rpartition(".")[2] for text in found]
 
 
-BUGS = {"ValueError", "TypeError", "KeyError", "RuntimeError", "KeyboardInterrupt", "BadZipFile"}
+BUGS = {"ValueError", "TypeError", "KeyError", "RuntimeError", "KeyboardInterrupt", "Stopped", "BadZipFile"}
 """Raised for callers' mistakes, for signals, or caught where they are raised: not for users."""
 
 

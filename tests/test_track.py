@@ -1,11 +1,14 @@
 """The history is on disk after every row, survives a half-written line, and forgets steps that are trained again."""
 
 import json
+import socket
+import time
 
 import pytest
+import training
 from training import small
 
-from ttslib import runs
+from ttslib import runs, track
 from ttslib.track import Track
 
 
@@ -64,3 +67,29 @@ def test_online_without_a_key_is_offline_and_said(monkeypatch, capsys):
         "offline",
         "disabled",
     ]
+
+
+def hurry() -> None:
+    track.FIRST = 2.0
+
+
+def test_training_goes_on_offline_when_nobody_answers(prepared):
+    """A port of this machine that nobody listens on: said in one line, and everything is on disk."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        closed = f"http://127.0.0.1:{free.getsockname()[1]}"
+    began = time.monotonic()
+    few = ("run=a", "tracking=online", "train.log_every=1")
+    life = training.start(prepared, *few, before=hurry, WANDB_API_KEY="x" * 40, WANDB_BASE_URL=closed)
+    assert life.finish() == 0, life.words()
+    assert time.monotonic() - began < 30, "2 s, and what importing W&B and training takes on a busy machine"
+    made = training.folder(prepared, few)
+    words = life.words()
+    (said,) = [line for line in words.splitlines() if line.startswith("W&B")]
+    assert said.startswith("W&B cannot be reached (") and said.endswith(
+        "); tracking offline; later: wandb sync <run>/wandb"
+    )
+    assert "Traceback" not in words
+    assert [row["step"] for row in training.history(made) if "mel" in row] == [1, 2, 3, 4, 5, 6]
+    assert runs.Run(made).rows()[-1]["step"] == 6
+    assert [*made.glob("wandb/offline-run-*/run-*.wandb")]

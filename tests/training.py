@@ -17,7 +17,9 @@ from safetensors.torch import load_file
 from ttslib import checkpoint, params, pipeline
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["ttslib.pipeline", "ttslib.train", "torch._dynamo", "torchaudio", "torch.utils.data"])
+SERVER.set_forkserver_preload(
+    ["ttslib.pipeline", "ttslib.train", "ttslib.baselines", "torch._dynamo", "torchaudio", "torch.utils.data"]
+)
 QUIET = ["tracking=disabled", "device=cpu", "threads=1", "evaluate.recogniser=null"]
 # What no two runs have in common.
 CLOCK = ("clips/s", "audio_s/s", "step_s", "eta_s", "epoch_eta_s", "elapsed_s", "memory_gb")
@@ -30,7 +32,7 @@ def small(*overrides: str, **dials) -> params.Params:
 
 @dataclass
 class Life:
-    """One process of `python -m ttslib train qaa ...` and the file its words go to."""
+    """One process of `python -m ttslib ...` and the file its words go to."""
 
     process: multiprocessing.Process
     log: Path
@@ -66,14 +68,19 @@ class Life:
 
 def start(outputs: Path, *overrides: str, before=None, **env: str) -> Life:
     """Train in a new process; `before()` is called in it first."""
+    return command(outputs, "train", "qaa", *QUIET, *overrides, before=before, **env)
+
+
+def command(outputs: Path, *arguments: str, before=None, **env: str) -> Life:
+    """`python -m ttslib ARGUMENTS` in a new process; `before()` is called in it first."""
     outputs.mkdir(parents=True, exist_ok=True)
     log = outputs / f"life-{time.monotonic_ns()}.txt"
-    process = SERVER.Process(target=live, args=(outputs, log, overrides, before, env))
+    process = SERVER.Process(target=live, args=(outputs, log, arguments, before, env))
     process.start()
     return Life(process, log)
 
 
-def live(outputs: Path, log: Path, overrides: tuple[str, ...], before, env: dict[str, str]) -> None:
+def live(outputs: Path, log: Path, arguments: tuple[str, ...], before, env: dict[str, str]) -> None:
     os.environ.update(env, TTSLIB_OUTPUTS=str(outputs))
     with log.open("wb") as file:
         os.dup2(file.fileno(), 1)
@@ -83,7 +90,7 @@ def live(outputs: Path, log: Path, overrides: tuple[str, ...], before, env: dict
         before()
     from ttslib.__main__ import main
 
-    sys.exit(main(["train", "qaa", *QUIET, *overrides]))
+    sys.exit(main([*arguments]))
 
 
 def train(outputs: Path, *overrides: str, **env: str) -> Path:

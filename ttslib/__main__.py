@@ -25,6 +25,7 @@ import sys
 from pathlib import Path
 
 from ttslib import params, verbs
+from ttslib.stop import STATUS, Stopped
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,6 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
         return options.verb(options) or 0
     except expected() as error:
         print(f"error: {error}", file=sys.stderr)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.code
+    except KeyboardInterrupt:
+        print("stopped by SIGINT; call again to go on", file=sys.stderr)
+        return STATUS["SIGINT"]
     except Exception as error:
         from ttslib import disk, paths
 

@@ -86,9 +86,16 @@ def write_weights(file: Path, weights: Mapping[str, torch.Tensor], vocabularies:
 
 
 def export(folder: Path, weights: Mapping[str, torch.Tensor], system: dict, vocabularies: Mapping) -> Path:
-    """Write `model.safetensors` and `system.json`: a trained system without the state of its training."""
+    """Write `model.safetensors` and `system.json`: a trained system without the state of its training.
+
+    A folder without `system.json` holds no system: it goes first and comes last, so that none is ever half of another.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    write_weights(folder / "model.safetensors", weights, vocabularies)
+    (folder / "system.json").unlink(missing_ok=True)
+    partial = folder / ".model.safetensors"
+    write_weights(partial, weights, vocabularies)
+    sync(partial)
+    os.replace(partial, folder / "model.safetensors")
     write_json(folder / "system.json", system)
     return folder
 

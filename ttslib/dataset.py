@@ -21,6 +21,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ttslib import disk
+
 Example = dict[str, Tensor]
 PROBES, OVERHEAD, WORTH_SAYING = 32, 700, 0.1  # clips, bytes a tensor, share of the budget
 
@@ -56,7 +58,16 @@ class Features:
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
     def __getitem__(self, index: int) -> Example:
-        return self.ram[index] if index in self.ram else load_file(self.files[index])
+        """Raises `DatasetError` where its file has gone or changed since it was encoded."""
+        if index in self.ram:
+            return self.ram[index]
+        try:
+            return load_file(self.files[index])
+        except (SafetensorError, OSError) as error:
+            why = "it is gone" if isinstance(error, FileNotFoundError) else error
+            raise DatasetError(
+                f"{self.files[index]}: the features of clip {self.ids[index]} cannot be read: {why}"
+            ) from None
 
 
 def encode_all(system, rows: Sequence, read: Callable, cache: Path, ram_gb: float) -> Features:
@@ -68,6 +79,7 @@ def encode_all(system, rows: Sequence, read: Callable, cache: Path, ram_gb: floa
 
     folder = cache / system.feature_key[:16]
     folder.mkdir(parents=True, exist_ok=True)
+    disk.sweep(folder, "*.tmp")
     features, budget = Features([], [], []), ram_gb * 2**30
 
     def made(row) -> tuple[Path, Example]:

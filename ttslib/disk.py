@@ -1,8 +1,10 @@
-"""A full disk in words: what could not be written, what is whole, and what to do."""
+"""A full disk in words: what could not be written, what is whole, and what to do. And what kills leave on it."""
 
 import errno
 import functools
 import re
+import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from safetensors import SafetensorError
 from ttslib import checkpoint
 
 FULL = {errno.ENOSPC: "no space left on the disk", errno.EDQUOT: "the disk quota is used up"}
+
+STALE = 3600.0  # seconds after which what is half-written is nobody's: the longest writing takes some of them
 
 
 class DiskError(OSError):
@@ -44,3 +48,14 @@ def left(checkpoints: Path) -> str:
         return f"{checkpoint.newest(checkpoints)} is whole: free some, then go on with resume=true"
     except checkpoint.CheckpointError:
         return "there is no whole checkpoint yet: free some, then start again"
+
+
+def sweep(folder: Path, pattern: str) -> None:
+    """Remove what killed processes left half-written in `folder`; not what may belong to a living one."""
+    for path in folder.glob(pattern):
+        try:
+            if time.time() - path.lstat().st_mtime < STALE:
+                continue
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        except FileNotFoundError:
+            continue  # its process lives, or another one sweeps too

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from ttslib import stop
 from ttslib import text as texts
 from ttslib.corpora.clip import Clip, Dropped
 from ttslib.corpora.progress import bar
@@ -127,7 +128,8 @@ def measure_all(files: Sequence[Path], p: Params) -> Iterator[Measured | Refusal
         return
     done = 0
     # Spawned, not forked: a fork of a process with torch's or a notebook's threads may hang.
-    with ProcessPoolExecutor(min(cores, len(jobs)), mp_context=multiprocessing.get_context("spawn")) as pool:
+    spawn, workers = multiprocessing.get_context("spawn"), min(cores, len(jobs))
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=stop.leave_with_parent) as pool:
         try:
             for result in bar(pool.map(measure, jobs, chunksize=8), "examine", len(jobs)):
                 yield result

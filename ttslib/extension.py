@@ -71,7 +71,8 @@ def checked(
 def merged(p: Params, found: Manifest, base: Tokenizer | None = None) -> Merged:
     """The base tokenizer with every language of `found` merged into it, written to `outputs/<lang>/tokenizer/`.
 
-    `base/` and `merged/` hold the files, `report.json` what changed (for the base language: nothing). Raises `VocabError`
+    `base/` and `merged/` hold the files, `report.json` what changed (for the base language: nothing); it comes last, and
+    without it a later job makes all three anew. Raises `VocabError`
     when that promise cannot be kept.
     """
     made, base = None, base or base_tokenizer(p)
@@ -80,9 +81,10 @@ def merged(p: Params, found: Manifest, base: Tokenizer | None = None) -> Merged:
         tokenizer = made.tokenizer if made else base
         made = vocab.merge(tokenizer, lines(found, lang), lang, known, BASE_LANG, p.vocab.size, p.vocab.tag)
     folder = tokenizer_folder(p)
+    (folder / "report.json").unlink(missing_ok=True)
     base.save(folder / "base")
     made.tokenizer.save(folder / "merged")
-    (folder / "report.json").write_text(made.report.to_json(), encoding="utf-8")
+    manifest.replace_file(folder / "report.json", made.report.to_json())
     return made
 
 
@@ -99,7 +101,7 @@ class Grown:
 def small_base(p: Params) -> Path:
     """The run of a small English model with the base tokenizer of notebook 01, trained on synthetic speech if missing."""
     folder = tokenizer_folder(p) / "base"
-    if not folder.is_dir():
+    if not (tokenizer_folder(p) / "report.json").is_file():
         merged(p, manifest.prepare(p))
     settings = SMALL | {"text.units": "tokenizer", "text.tokenizer": str(folder), "corpus.sentences": 80}
     name = f"base-{vocab.read(str(folder)).digest[:8]}"

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ttslib import paths
+from ttslib import disk, paths
 from ttslib.params import Params
 
 SPLITS = ("train", "val", "test")
@@ -197,6 +197,7 @@ def write(folder: str | Path, rows: Iterable[Row], dropped: Iterable[Mapping[str
         "suspects": dict(Counter(s.split(":")[0] for r in rows for s in r.suspects).most_common()),
         "characters": dict(made.charset().most_common()),
     }
+    disk.sweep(where, ".*.json*.*")
     replace_file(where / "dropped.jsonl", lines(made.dropped))
     replace_file(where / "suspects.jsonl", lines(suspects))
     replace_file(where / "summary.json", in_json(summary, indent=1) + "\n")

@@ -22,6 +22,7 @@ from ttslib.feedback import Entry
 from ttslib.feedback import asked as given
 from ttslib.manifest import Manifest, Row
 from ttslib.params import Params, ParamsError
+from ttslib.stop import STATUS, Stopped
 from ttslib.systems import system_class
 from ttslib.track import Track
 from ttslib.train import Result, fit
@@ -149,6 +150,8 @@ def train(p: Params, watch: Callable | None = None) -> Trained:
         checkpoint.write_json(run.folder / "quarantined.json", quarantined)
     track = Track(p, run, watch, main=engine.is_main_process)
     result = fit(system, *parts, p, run, track, listen and partial(listen, track), engine, guard)
+    if result.stopped not in STATUS:
+        run.begun.unlink(missing_ok=True)
     return Trained(voice(run), run, result)
 
 
@@ -337,9 +340,22 @@ def speak(system, texts: Sequence[str], folder: Path, **choices) -> list[Path]:
 
 
 def trained(p: Params, watch: Callable | None = None) -> runs.Run:
-    """The run to listen to; where there is none yet it is trained first, and that is said."""
+    """The run to listen to; where there is none yet it is trained first, and that is said.
+
+    One that was begun here and killed is trained to its end: half of it would be another voice. Raises `Stopped` when a
+    signal ends the training.
+    """
     try:
-        return runs.find(p)
+        run = runs.find(p)
+        if not run.begun.exists():
+            return run
+        print(f"{run.folder}: its training was stopped; going on with it.", file=sys.stderr)
     except runs.RunError as missing:
         print(f"{missing}\n... training it now.", file=sys.stderr)
-        return train(p, watch).run
+        run = runs.begun(p) or runs.start(p)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    run.begun.touch()
+    done = train(p.model_copy(update={"run": run.name, "resume": bool(checkpoint.listed(run.checkpoints))}), watch)
+    if (name := done.result.stopped) in STATUS:
+        raise Stopped(f"{run.folder}: stopped by {name} at step {done.result.steps}; call again to go on", name)
+    return done.run

@@ -35,6 +35,11 @@ class Run:
     def history(self) -> Path:
         return self.folder / "history.jsonl"
 
+    @property
+    def begun(self) -> Path:
+        """There while a training that another job asked for is not at its end (`pipeline.trained`)."""
+        return self.folder / "begun"
+
     def rows(self) -> list[dict]:
         """The training history, one row a log call."""
         return checkpoint.read_json(self.folder / "training_history.json")
@@ -82,6 +87,13 @@ def start(p: Params) -> Run:
         return run
     taken = [int(f.name) for f in home(p).glob("*") if re.fullmatch(r"\d+", f.name)]
     return Run(home(p) / f"{max(taken, default=0) + 1:03d}")
+
+
+def begun(p: Params) -> Run | None:
+    """The run that another job asked for and that was killed before its first checkpoint, None where there is none."""
+    marked = [Run(mark.parent) for mark in sorted(home(p).glob("*/begun"))]
+    left = [run for run in marked if p.run in (None, run.name) and not checkpoint.listed(run.checkpoints)]
+    return left[0] if left else None
 
 
 def find(p: Params) -> Run:

@@ -1,8 +1,27 @@
-"""SIGTERM and Ctrl-C as a wish that the loop reads after each step."""
+"""SIGTERM and Ctrl-C as a wish that the loop reads after each step, and as the end of what needed all of the loop.
 
+Outside the loop SIGTERM ends a process at once, as it does by default: what is on disk is whole at every instant.
+"""
+
+import multiprocessing
+import os
 import signal
 import threading
+from multiprocessing.connection import wait
 from types import FrameType
+
+STATUS = {"SIGTERM": 143, "SIGINT": 130}  # exit codes, as a shell gives them
+
+
+class Stopped(SystemExit):
+    """A signal ended a training that the job at hand cannot do without; the message says how it goes on."""
+
+    def __init__(self, told: str, name: str):
+        super().__init__(STATUS[name])
+        self.told = told
+
+    def __str__(self) -> str:
+        return self.told
 
 
 class Stop:
@@ -26,3 +45,13 @@ class Stop:
     def __exit__(self, *_) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
+
+
+def leave_with_parent() -> None:
+    """End this worker process when the one that started it is gone: one that is killed cannot tell its workers."""
+    threading.Thread(target=leave, daemon=True).start()
+
+
+def leave() -> None:
+    wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)

@@ -11,6 +11,8 @@ from ttslib import checkpoint
 from ttslib.params import Params
 from ttslib.runs import Run
 
+FIRST, LAST = 10.0, 60.0  # seconds that W&B may take to begin, and to send the rest: training and its end wait for it
+
 
 class Track:
     """`history.jsonl` (one row per log call, flushed) and `training_history.json` (all rows), mirrored to W&B.
@@ -96,11 +98,12 @@ def connect(p: Params, run: Run):
         return None
     import wandb
 
-    settings = wandb.Settings(silent=True, console="off", init_timeout=30)
+    settings = wandb.Settings(silent=True, console="off", init_timeout=FIRST, finish_timeout=LAST)
     options = {"project": "ttslib", "group": f"{p.lang}-{p.system}", "name": run.name, "dir": str(run.folder)}
     options |= {"config": p.model_dump(mode="json"), "settings": settings, "reinit": "create_new"}
     try:
         return wandb.init(mode=chosen, **options)
-    except wandb.errors.CommError as error:
-        print(f"W&B cannot be reached ({error}); tracking offline", file=sys.stderr)
+    except wandb.errors.Error as error:
+        why = str(error).partition("\n")[0]
+        print(f"W&B cannot be reached ({why}); tracking offline; later: wandb sync <run>/wandb", file=sys.stderr)
         return wandb.init(mode="offline", **options)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from accelerate import Accelerator
 
-from ttslib import adapt, checkpoint, disk, forgetting, session
+from ttslib import adapt, checkpoint, disk, forgetting, loading, session
 from ttslib.dataset import Features, Stream, loader, to_device
 from ttslib.ema import Ema
 from ttslib.params import Params
@@ -37,6 +37,7 @@ class Result:
 
 
 @disk.told_when_full
+@loading.told_when_lost
 def fit(
     system, train: Features, val: Features, p: Params, run: Run, track: Track,
     listen: Callable | None = None, engine: Accelerator | None = None, guard: Mapping[str, Features] | None = None,

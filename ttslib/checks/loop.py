@@ -9,13 +9,14 @@ from tempfile import TemporaryDirectory
 import torch
 from safetensors.torch import load_file
 
-from ttslib import checkpoint, pipeline, runs, session
+from ttslib import checkpoint, disk, pipeline, runs, session
 from ttslib.checks.rows import Failed, few
 from ttslib.checks.subject import Subject
 from ttslib.dataset import Features
 from ttslib.params import Params
 from ttslib.runs import Run
 from ttslib.sections import Replay
+from ttslib.stop import STATUS, Stopped
 from ttslib.track import Track
 from ttslib.train import fit
 
@@ -140,8 +141,8 @@ def fitted(system, clips: Features, p: Params, run: Run) -> list[dict[str, float
     with checkpoint.own_rng(p.seed):
         track = Track(p, run)
         result = fit(system, clips, clips, p, run, track, engine=session.engine(p))  # an engine keeps what it prepared
-    if result.stopped in ("SIGINT", "SIGTERM"):
-        raise KeyboardInterrupt(result.stopped)
+    if result.stopped in STATUS:
+        raise Stopped(f"the checks: stopped by {result.stopped}; call again", result.stopped)
     rows = [{k.removeprefix("val/"): v for k, v in row.items() if k.startswith("val/")} for row in track.rows]
     return [row for row in rows if row]
 
@@ -151,5 +152,6 @@ def folder(s: Subject):
     """A folder that is gone afterwards, on the disk that has room for the run's checkpoints."""
     home = runs.home(s.p)
     home.mkdir(parents=True, exist_ok=True)
+    disk.sweep(home, ".check-*")
     with TemporaryDirectory(prefix=".check-", dir=home) as place:
         yield Path(place)

@@ -22,14 +22,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ttslib import checkpoint, codecs
+from ttslib import checkpoint, codecs, disk
 from ttslib.codecs import Codec, CodecError
 from ttslib.codecs.encoding import batches, by_length, computed
 from ttslib.dataset import BadClip
 from ttslib.manifest import Row
 
 SHARD_CLIPS, SHARD_BYTES, SHARD_SECONDS = 500, 8 * 2**20, 60.0  # a shard is full at whichever comes first
-STALE = 3600.0  # seconds after which a half-written shard is nobody's: writing one takes some of them
 
 
 class Kept:
@@ -155,9 +154,7 @@ def opened(codec: Codec, kept: Kept, folder: Path) -> Path:
         codecs.require(kept, checkpoint.read_json(place / "codec.json"), place)
     else:
         checkpoint.write_json(place / "codec.json", codecs.described(codec))
-    for partial in place.glob(".codes-*.tmp"):
-        if time.time() - partial.stat().st_mtime > STALE:
-            partial.unlink(missing_ok=True)
+    disk.sweep(place, ".codes-*.tmp")
     return place
 
 

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import torch
 
-from ttslib import checkpoint, manifest, paths, pipeline, session
-from ttslib.codecs import CodecError
+from ttslib import checkpoint, disk, manifest, paths, pipeline, session
 from ttslib.codecs.mel import MelCodec
 from ttslib.codecs.trainee import Trainee
 from ttslib.dataset import Example, Features
 from ttslib.params import Params
 from ttslib.runs import Run
 from ttslib.sections import Adapt, Data, Replay, Train
+from ttslib.stop import STATUS, Stopped
 from ttslib.track import Track
 from ttslib.train import fit
 
@@ -75,8 +75,10 @@ def trained(p: Params, name: str, found: manifest.Manifest, where: Path, engine)
         trainee = Trainee(q)
         trainee.measure(train)
         result = learn(trainee, train, val, q, run, engine)
-    if result.stopped in ("SIGTERM", "SIGINT"):
-        raise CodecError(f"codec {p.codec}: stopped by {result.stopped} at step {result.steps}; call again to go on")
+    if result.stopped in STATUS:
+        raise Stopped(
+            f"codec {p.codec}: stopped by {result.stopped} at step {result.steps}; call again to go on", result.stopped
+        )
     trainee.take(run.trained)
     if engine.is_main_process:
         trainee.standardise(train)
@@ -126,6 +128,7 @@ def about(codec: MelCodec, train: Sequence[Example], val: Sequence[Example]) -> 
 def publish(codec: MelCodec, where: Path) -> None:
     """The codec's folder, whole or not at all."""
     where.parent.mkdir(parents=True, exist_ok=True)
+    disk.sweep(where.parent, ".writing-*")
     partial = codec.save(where.parent / f".writing-{where.name}-{os.getpid()}")
     checkpoint.sync(partial)
     if where.exists():  # without its codec.json, which comes last: nothing that was ever whole

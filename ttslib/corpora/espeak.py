@@ -58,7 +58,7 @@ def read(corpus: Corpus, lang: str, folder: Path) -> Iterator[Clip | Dropped]:
             except espeak.EspeakError as error:
                 yield Dropped(where, "not spoken", str(error))
                 continue
-            audio.save(path.with_suffix(".part.wav"), samples, rate).replace(path)
+            audio.save(path, samples, rate)
         yield Clip(f"{lang}/{key}", path, text, lang, variant or corpus.speaker or "espeak", SOURCE, LICENCE)
 
 

@@ -11,20 +11,17 @@ import functools
 import json
 import math
 import multiprocessing
-import os
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from ttslib import pairs
+from ttslib import pairs, stop
 from ttslib.pairs import Pair
 from ttslib.pairs.ledger import claim, described, kept, recorded
 from ttslib.pairs.planning import SPLITS, BuildError, Job, Settings, plan
@@ -158,13 +155,7 @@ def enter(renderer: Renderer) -> None:
     """What a worker begins with: its renderer, and a watch over the process that started it."""
     global RENDERER
     RENDERER = renderer
-    threading.Thread(target=leave, daemon=True).start()
-
-
-def leave() -> None:
-    """End this worker when the process that started it is gone: one killed by signal 9 cannot tell its workers."""
-    wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)
+    stop.leave_with_parent()
 
 
 def render(job: Job) -> tuple[float, str | None]:

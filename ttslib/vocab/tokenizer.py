@@ -1,6 +1,7 @@
 """What every kind of tokenizer file can do: the interface of `ttslib.units.Units` over a published file's bytes."""
 
 import base64
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -146,7 +147,9 @@ class Tokenizer:
         """Write the official file into `folder`, made if need be; returns its path."""
         path = Path(folder) / self.file
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(self.data)
+        partial = path.with_name(f".{path.name}-{os.getpid()}")
+        partial.write_bytes(self.data)
+        os.replace(partial, path)  # whole or not at all: what reads with half of it would still read
         return path
 
 

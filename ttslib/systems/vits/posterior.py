@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import VitsConfig, VitsModel
 
-from ttslib import alignment
+from ttslib import alignment, disk
 from ttslib.corpora.progress import bar
 from ttslib.systems.vits import features, net
 from ttslib.systems.vits.resblocks import with_blocks
@@ -175,7 +175,8 @@ def save(model: VitsModel, folder: Path, about: dict) -> None:
     """config.json, model.safetensors and about.json, complete or not at all. Plain Transformers must not load it where
     `config.resblock` is "2": it would draw residual blocks of its own; `resblocks.stock` is for that."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
+    disk.sweep(folder.parent, ".writing-*")
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder.parent) as made:
         made = Path(made) / "model"
         model.config.save_pretrained(made)
         save_file(

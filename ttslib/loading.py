@@ -1,0 +1,40 @@
+"""A loop that loses its data, in words: a feature file that goes, a loader's worker that dies."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+from ttslib import checkpoint
+from ttslib.dataset import DatasetError
+
+DEAD = "DataLoader worker (pid"  # how torch begins to tell of a worker's death
+
+
+def told_when_lost(fit: Callable) -> Callable:
+    """`fit(system, train, val, p, run, ...)`, raising one `DatasetError` that says how the run goes on."""
+
+    @functools.wraps(fit)
+    def trained(system, train, val, p, run, *rest, **named):
+        try:
+            return fit(system, train, val, p, run, *rest, **named)
+        except DatasetError as error:
+            # One of a worker comes with its traceback before it.
+            told = str(error).rpartition("DatasetError: ")[2].strip()
+            raise DatasetError(f"{told}; {left(run.checkpoints)}, which computes it again") from None
+        except RuntimeError as error:
+            if not str(error).startswith(DEAD):
+                raise
+            raise DatasetError(
+                f"{run.folder}: a worker process of the loader died, killed or out of memory; {left(run.checkpoints)}; "
+                "give it more memory, or none to die: data.workers=0"
+            ) from None
+
+    return trained
+
+
+def left(checkpoints: Path) -> str:
+    """How a run goes on from its last whole checkpoint, or begins again."""
+    try:
+        return f"{checkpoint.newest(checkpoints)} is whole: go on with resume=true"
+    except checkpoint.CheckpointError:
+        return "there is no whole checkpoint yet: start again"
