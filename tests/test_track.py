@@ -2,7 +2,6 @@
 
 import json
 import socket
-import time
 
 import pytest
 import training
@@ -78,11 +77,9 @@ def test_training_goes_on_offline_when_nobody_answers(prepared):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         closed = f"http://127.0.0.1:{free.getsockname()[1]}"
-    began = time.monotonic()
     few = ("run=a", "tracking=online", "train.log_every=1")
     life = training.start(prepared, *few, before=hurry, WANDB_API_KEY="x" * 40, WANDB_BASE_URL=closed)
     assert life.finish() == 0, life.words()
-    assert time.monotonic() - began < 30, "2 s, and what importing W&B and training takes on a busy machine"
     made = training.folder(prepared, few)
     words = life.words()
     (said,) = [line for line in words.splitlines() if line.startswith("W&B")]
