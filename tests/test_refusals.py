@@ -5,7 +5,7 @@ import json
 import pytest
 from training import small
 
-from ttslib import pipeline, runs
+from ttslib import pipeline, runs, text
 from ttslib.checkpoint import CheckpointError
 from ttslib.runs import RunError
 
@@ -65,3 +65,38 @@ def test_a_changed_recording_or_transcript_is_named(one_run, prepared):
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(CheckpointError, match=f"training clips changed: 1 \\({changed['id']}\\)"):
         pipeline.train(small("train.steps=4", run="a", resume=True))
+
+
+def test_a_letter_that_is_new_or_gone_is_named(one_run, prepared):
+    """Another transcript brings a letter: the vocabulary differs, and is shown."""
+    (file,) = prepared.glob("qaa/data/*/manifest.jsonl")
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    next(row for row in rows if row["split"] == "train")["text"] += "ß"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(CheckpointError, match=r"vocabularies: text: .*ß"):
+        pipeline.train(small("train.steps=4", run="a", resume=True))
+
+
+def test_another_normaliser_is_refused(one_run, monkeypatch):
+    real = text.version
+    monkeypatch.setattr(text, "version", lambda lang: real(lang) + ".1")
+    before = snapshot(one_run.folder)
+    with pytest.raises(CheckpointError, match=r'tokenizer: .*the checkpoint has "([^"]+)", this run "\1\.1"'):
+        pipeline.train(small("train.steps=4", run="a", resume=True))
+    assert snapshot(one_run.folder) == before
+
+
+def test_another_base_is_refused(one_run, prepared):
+    pipeline.train(small("train.steps=2", "seed=2", run="b"))
+    bases = [str(one_run.folder.with_name(name)) for name in "ab"]
+    few = ["train.steps=2", "adapt.rows_first=0"]
+    pipeline.train(small(*few, f"adapt.base={bases[0]}", run="grown"))
+    with pytest.raises(CheckpointError, match=r"base: .*the checkpoint has .*, this run "):
+        pipeline.train(small(*few, f"adapt.base={bases[1]}", run="grown", resume=True))
+
+
+def test_another_codec_is_refused(prepared):
+    few = ["system=t3", "train.steps=2"]
+    pipeline.train(small(*few, "mel_codec.steps=4", run="a"))
+    with pytest.raises(CheckpointError, match=r'codec: hash: the checkpoint has "\w+", this run "\w+"'):
+        pipeline.train(small(*few, "mel_codec.steps=6", run="a", resume=True))
