@@ -1,5 +1,6 @@
 """The jobs a notebook and the command line share: features, a training run, a trained voice, spoken sentences."""
 
+import gc
 import math
 import statistics
 import sys
@@ -287,6 +288,8 @@ def listener(run: runs.Run, system, found: Manifest, p: Params) -> Callable[...,
             if track.wandb:
                 picture = show.png(show.mel(audio.log_mel(wav, system.rate).T, audio.HOP / system.rate))
                 track.listen(str(i), file, one.text, picture, step)
+        if track.wandb:
+            gc.collect()  # the pictures: rings of objects with much memory, which Python finds after dozens of evaluations
         verdict = ears and ears.verdict(spoken, system.rate)
         if verdict:
             checkpoint.write_json(run.samples / f"step_{step:06d}" / "heard.json", verdict.sentences)
