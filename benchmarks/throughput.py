@@ -1,7 +1,7 @@
 """Every system's training in one table: speed, share of this machine's own peak, where the time goes, memory.
 
     python benchmarks/throughput.py qaa tracking=disabled --steps 30
-    python benchmarks/throughput.py params/fr.yaml device=cuda precision=bf16 t3.preset=multilingual --systems t3 --square 8192
+    python benchmarks/throughput.py fr device=cuda precision=bf16 t3.preset=multilingual --systems t3 --square 8192
 
 It is the loop itself that runs (`pipeline.train`), in a process of its own for every system, three times over the same
 batches: once as it is, for the speed; once with a clock that waits for the device, for the shares; once counting arithmetic.
