@@ -50,9 +50,9 @@ def fit(outputs, spoken, clips):
 def test_what_the_allocator_says_is_known():
     with pytest.raises(RuntimeError) as error:
         too_much()
-    assert step.should_reduce_batch_size(error.value)
-    assert step.should_reduce_batch_size(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."))
-    assert not step.should_reduce_batch_size(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert step.lacks_memory(error.value)
+    assert step.lacks_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."))
+    assert not step.lacks_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
 
 def test_halved_once_said_recorded_and_kept_over_a_resume(fit, capsys):

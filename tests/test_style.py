@@ -358,4 +358,4 @@ def test_a_gpu_without_memory_is_told_which_parameters_to_change(system, batch, 
 
     engine = session.engine(p)
     with pytest.raises(step.TrainError, match=r"data.frames=2000 and data.accumulate=2.*style.checkpointing=true"):
-        step.step(system, {"encoder": []}, {"encoder": None}, [batch], p, engine)
+        step.step(system, {"encoder": []}, {}, [batch], p, engine, session.Progress())

@@ -17,7 +17,6 @@ from ttslib.params import ParamsError
 from ttslib.systems.vits import System, configs, features, letters, net, pieces
 from ttslib.systems.vits.discriminator import Conv, Discriminator, load_original
 from ttslib.text.romanise import romanizer
-from ttslib.train import fit
 from ttslib.units import UnitsError
 
 TEXT = "bado kemi talu"
@@ -227,13 +226,6 @@ def test_a_clips_spectrum_does_not_depend_on_the_batch(vits):
         alone = features.spectrogram(features.restored(examples["wav"][b : b + 1, :, :frames]), 1024, 256)
         assert torch.allclose(whole[b, :, :frames], alone[0], atol=1e-5)
         assert not whole[b, :, frames:].any()
-
-
-def test_two_parts_over_several_processes_take_one_micro_batch(vits):
-    engine = SimpleNamespace(num_processes=2)
-    p = params.load("qaa", {"system": "vits", "data.accumulate": 2})
-    with pytest.raises(ParamsError, match=r"data\.accumulate=2 with 2 processes"):
-        fit(vits, None, None, p, None, None, engine=engine)
 
 
 def test_durations_sum_to_the_frames_and_terms_are_named(vits):

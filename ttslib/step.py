@@ -31,7 +31,7 @@ def step(
     try:
         made = gradients(system, pieces, engine)
     except RuntimeError as error:
-        if not should_reduce_batch_size(error):
+        if not lacks_memory(error):
             raise
         again = not now.halved and engine.num_processes == 1 and any(len(size(b, system)) > 1 for b in micros)
         if not again:
@@ -94,6 +94,10 @@ def applied(sums: dict[str, Tensor], parts: dict, optimizers: dict, p: Params, e
         scaler.update()
     forget(optimizers)
     return {name: value for name, value in read.items() if math.isfinite(value)} if healthy else None
+
+
+def lacks_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or should_reduce_batch_size(error)
 
 
 def forget(optimizers: dict) -> None:
