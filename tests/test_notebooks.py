@@ -27,7 +27,7 @@ def code(notebook) -> list[str]:
 
 def test_there_are_notebooks():
     assert [s.stem for s in SOURCES] == [
-        "00_data_prep", "01_tokenizer_merge", "02_embedding_extension", "03_train", "04_listening"
+        "00_data_prep", "01_tokenizer_merge", "02_embedding_extension", "03_train", "04_listening", "05_compare"
     ]  # fmt: skip
     assert {s.stem for s in SOURCES} == {n.stem for n in (ROOT / "notebooks").glob("*.ipynb")}
 
@@ -57,7 +57,8 @@ def test_declares_its_dials(source):
     tagged = [c for c in jupytext.read(source).cells if "parameters" in c.metadata.get("tags", [])]
     assert len(tagged) == 1
     names = {target.id for node in ast.parse(tagged[0].source).body for target in node.targets}
-    assert names == DIALS | ({"feedback"} if source.stem == "03_train" else set())
+    own = {"03_train": DIALS | {"feedback"}, "05_compare": DIALS - {"system"} | {"systems"}}
+    assert names == own.get(source.stem, DIALS)
     for line in tagged[0].source.splitlines():
         assert line.count("=") == 1 and "#" in line, f"papermill shows one assignment and its comment a line: {line}"
 
@@ -177,6 +178,20 @@ def test_a_system_of_codes_trains_its_codec_first(outputs, monkeypatch, tmp_path
     assert card["totals"]["voice"]["items"] == card["voices"]["voice"]["all"]["sentences"] > 0
     assert "mel-6561 copy" in card["floors"] and card["voices"]["mel-6561 copy"]["in_domain"]["cer"]["count"] > 0
     assert "".join("".join(html) for html in outputs_of(heard, "text/html")).count("<audio") >= 12
+
+
+def test_systems_are_compared(outputs, monkeypatch, tmp_path):
+    """05 as the first thing run: a table, a verdict, two pictures, players and a test page; who reads no text says so."""
+    monkeypatch.chdir(tmp_path)
+    few = LITTLE | {"train.steps": 2, "device": "cpu", "threads": 1}
+    made = run("05_compare", tmp_path, systems="acoustic,style", run="both", overrides=few)
+    told = json.loads((outputs / "qaa/compare/both/compare.json").read_text())
+    assert [row["reason"] is None for row in told["rows"]] == [True, False]
+    page = "".join("".join(html) for html in outputs_of(made, "text/html"))
+    assert "Griffin-Lim copy" in page and "style has no scores" in page and "reads no text" in page
+    assert page.count("<audio") >= 2 and len(outputs_of(made, "image/png")) == 2
+    pages = [*(outputs / "qaa/compare/both/listening").glob("*.html")]
+    assert len(pages) == 1 and pages[0].name in page
 
 
 def test_unknown_parameter_stops_the_notebook(outputs, tmp_path):

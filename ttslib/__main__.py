@@ -6,6 +6,7 @@
     extend   params/am.yaml adapt.base=folder  -> outputs/am/acoustic/extended/
     check    params/am.yaml                    is the pipeline whole? a table, and outputs/am/acoustic/check.json
     train    params/am.yaml minutes=10 run=a   -> outputs/am/acoustic/a/
+    compare  params/am.yaml minutes=20 --systems acoustic,t3    a run of each, scored alike -> outputs/am/compare/
     speak    outputs/am/acoustic/a --text "..." --out hello.wav    (or --file sentences.txt --out folder/)
     generate outputs/am/acoustic/a --out folder/    speak a test set, to be resumed: the held-out clips, or --file table.csv
     evaluate outputs/am/acoustic/a             -> scorecard.json: understood? like the recordings? beside their floors
@@ -60,6 +61,7 @@ def expected() -> tuple[type[Exception], ...]:
         baselines,
         checkpoint,
         codecs,
+        compare,
         dataset,
         disk,
         espeak,
@@ -88,8 +90,8 @@ def expected() -> tuple[type[Exception], ...]:
         codecs.CodecError, disk.DiskError, items.GenerationError, styles.StyleError, RuntimeMissing, Refused,
         pairs.PairError, BuildError, dataset.BadClip, recognise.RecogniserError, similarity.SimilarityError,
         quality.QualityError, testsets.TestsetError, listen.ListenError, listen.SoundError, listen.AnswersError,
-        baselines.BaselineError, feedback.FeedbackError, FileNotFoundError, IsADirectoryError, NotADirectoryError,
-        PermissionError,
+        baselines.BaselineError, feedback.FeedbackError, compare.CompareError, FileNotFoundError,
+        IsADirectoryError, NotADirectoryError, PermissionError,
     )  # fmt: skip
 
 
@@ -105,6 +107,7 @@ def parser() -> argparse.ArgumentParser:
         ("extend", verbs.extend, "grow a trained model's rows for the language"),
         ("check", verbs.check, "is the training pipeline whole, from the manifest to the export?"),
         ("train", verbs.train, "train a run"),
+        ("compare", verbs.compare, "train and score a run of several systems under one budget"),
         ("validate", verbs.validate, "check and print resolved params"),
     ):
         sub = parsers.add_parser(name, help=text)
@@ -113,6 +116,10 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(verb=verb)
         if name == "prepare":
             sub.add_argument("--again", action="store_true", help="read the corpus anew even if a manifest exists")
+        if name == "compare":
+            sub.add_argument(
+                "--systems", help="names, as in acoustic,t3 (default: all that train from scratch and speak)"
+            )
         if name == "validate":
             sub.add_argument("--document", action="store_true", help="print the text of params/default.yaml instead")
     for name, verb, text in (

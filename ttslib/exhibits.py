@@ -11,6 +11,9 @@ from ttslib.listen import ListenError, SoundError
 from ttslib.manifest import Manifest, Row
 from ttslib.params import Params
 
+NO_TEST = (ListenError, SoundError)
+"""why there is nothing to be judged by listeners"""
+
 
 def speaks(system) -> bool:
     """Whether text becomes sound here; an encoder of voices needs a runtime for that."""
@@ -127,7 +130,7 @@ def blind(run: runs.Run, card: dict) -> dict:
         return {"told": show.Html("<p>An encoder of voices is judged by the speech of its runtime: ttslib listen.</p>")}
     try:
         test = scoreboard.blind(run, card)
-    except (ListenError, SoundError) as reason:
+    except NO_TEST as reason:
         return {"told": show.Html(f"<p>No blind test: {show.escaped(str(reason))}</p>")}
     facts = {name: str(test[name]) for name in ("page", "key", "trials")} | {"answers": str(scoreboard.answers(run))}
     return test | {"told": show.table([facts])}

@@ -55,24 +55,37 @@ def distinguishable(a: Mapping, b: Mapping, seed: int = SEED) -> bool:
     of means, of rates where there are lengths. Of other sentences the two intervals must not touch. One sentence ranks
     nothing. Raises `ValueError` for scores of two kinds, and for what `mean` and `rate` refuse.
     """
-    one, other = table("a", a), table("b", b)
-    if one.shape[1] != other.shape[1]:
-        raise ValueError("a and b: one has scores and the other (errors, length); give both alike")
-    statistic = np.mean if one.shape[1] == 1 else divided
     if a.keys() == b.keys():
-        places = {key: place for place, key in enumerate(b)}
-        both = np.hstack([one, other[[places[key] for key in a]]])
-        width = one.shape[1]
-
-        def difference(x: np.ndarray, axis: int) -> np.ndarray:
-            return statistic(x[..., :width], axis=axis) - statistic(x[..., width:], axis=axis)
-
-        found = bootstrap(difference, both, seed)
+        found = difference(a, b, seed)
         return found.low is not None and not found.low <= 0 <= found.high
+    one, other, statistic = alike(a, b)
     first, second = bootstrap(statistic, one, seed), bootstrap(statistic, other, seed)
     if first.low is None or second.low is None:
         return False
     return first.high < second.low or second.high < first.low
+
+
+def difference(a: Mapping, b: Mapping, seed: int = SEED) -> Interval:
+    """By how much `a` scores above `b` on the same sentences, drawn sentence by sentence (paired); both as in
+    `distinguishable`. Raises `ValueError` for other sentences, and for what that refuses."""
+    one, other, statistic = alike(a, b)
+    if a.keys() != b.keys():
+        raise ValueError("a and b: other sentences have no paired difference; give both the same ones")
+    places = {key: place for place, key in enumerate(b)}
+    both, width = np.hstack([one, other[[places[key] for key in a]]]), one.shape[1]
+
+    def less(x: np.ndarray, axis: int) -> np.ndarray:
+        return statistic(x[..., :width], axis=axis) - statistic(x[..., width:], axis=axis)
+
+    return bootstrap(less, both, seed)
+
+
+def alike(a: Mapping, b: Mapping) -> tuple[np.ndarray, np.ndarray, Callable]:
+    """The tables of two systems and the statistic of both: means of scores, rates of errors."""
+    one, other = table("a", a), table("b", b)
+    if one.shape[1] != other.shape[1]:
+        raise ValueError("a and b: one has scores and the other (errors, length); give both alike")
+    return one, other, np.mean if one.shape[1] == 1 else divided
 
 
 def bootstrap(statistic: Callable, rows: np.ndarray, seed: int = SEED) -> Interval:

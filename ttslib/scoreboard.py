@@ -142,21 +142,30 @@ def blind(run: runs.Run, card: Mapping, trials: int = TRIALS) -> dict:
     Griffin-Lim, the voice, and every baseline that spoke them. Returns what `listen.build` does, and `form`, the same as
     widgets. Raises what `listen.prepare` does, where there is nothing to judge."""
     spoken = [one for one in card["sentences"] if one["set"] == IN_DOMAIN and one.get("file")]
-    files = {name: {one["id"]: one["file"] for one in spoken if one["voice"] == name} for name in card["voices"]}
-    files = {name: some for name, some in files.items() if some}
-    common = set.intersection(*map(set, files.values())) if files else set()
-    texts = [listen.Text(one["id"], one["text"], one["lang"]) for one in spoken
-             if one["voice"] == scorecard.VOICE and one["id"] in common][:trials]  # fmt: skip
+    files = {name: {one["id"]: one for one in spoken if one["voice"] == name} for name in card["voices"]}
     found = manifest.read(checkpoint.read_json(run.folder / "data.json")["manifest"])
+    files = {name: some for name, some in files.items() if some}
+    test = mushra(files, found, run, f"{card['run']}, {card['checkpoint']}", trials)
+    return test | {"form": form.form(*test.pop("made"), answers(run), "me")}
+
+
+def mushra(
+    spoken: Mapping[str, Mapping[str, Mapping]], found: Manifest, run: runs.Run, title: str, trials: int = TRIALS
+) -> dict:
+    """A blind test of the sentences that all voices spoke, `voice -> id -> line of a scorecard`, beside hidden recording,
+    low anchor and Griffin-Lim copy, in `<run>/listening/`. Returns what `listen.build` does, and `made`, what `form`
+    takes."""
+    common = set.intersection(*map(set, spoken.values())) if spoken else set()
+    lines = [one for key, one in next(iter(spoken.values()), {}).items() if key in common][:trials]
+    texts = [listen.Text(one["id"], one["text"], one["lang"]) for one in lines]
     rows = {row.raw: row for row in found.rows}
     clips = {text.id: pipeline.recording(found, rows[text.text], 24000) for text in texts}
     copies = {key: (pipeline.vocoded(wav, 24000).numpy(), 24000) for key, wav in clips.items()}
-    systems = files | {scorecard.VOCODED: copies}
+    systems = {name: {key: one["file"] for key, one in some.items()} for name, some in spoken.items()}
     reference = {key: (wav.numpy(), 24000) for key, wav in clips.items()}
-    title = f"{card['run']}, {card['checkpoint']}"
-    key, sounds = listen.prepare(systems, texts, "mushra", reference=reference, title=title, sound="MP3")
-    made = listen.write(run.folder / "listening", key, sounds)
-    return made | {"form": form.form(key, sounds, answers(run), "me")}
+    systems[scorecard.VOCODED] = copies
+    made = listen.prepare(systems, texts, "mushra", reference=reference, title=title, sound="MP3")
+    return listen.write(run.folder / "listening", *made) | {"made": made}
 
 
 def answers(run: runs.Run) -> Path:

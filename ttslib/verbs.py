@@ -9,9 +9,13 @@ from ttslib import params
 
 
 def resolved(options) -> params.Params:
+    return params.load(given(options), options.overrides)
+
+
+def given(options) -> str:
     if options.params is None:
         raise params.ParamsError("no params file given, e.g. python -m ttslib train params/am.yaml")
-    return params.load(options.params, options.overrides)
+    return options.params
 
 
 def prepare(options) -> None:
@@ -87,6 +91,15 @@ def train(options) -> int:
         for row in comparing.of_run(done, p, manifest.prepare(p)):
             print(json.dumps(row, ensure_ascii=False))
     return {"SIGTERM": 143, "SIGINT": 130, "forgetting": 3}.get(done.result.stopped, 0)
+
+
+def compare(options) -> int:
+    """Exit code 1 where a system has no scores."""
+    from ttslib import compare
+
+    told = compare.make(compare.asked(options.systems, given(options), options.overrides))
+    print(json.dumps({key: told[key] for key in ("folder", "verdict", "rows", "pairs")}, ensure_ascii=False))
+    return int(any(row["reason"] is not None for row in told["rows"]))
 
 
 def say(rows: list[dict]) -> None:

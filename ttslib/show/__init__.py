@@ -149,6 +149,24 @@ def intervals(voices: Mapping[str, Mapping[str, Mapping]], ylabel: str, title: s
     return figure
 
 
+def trade(costs: Mapping[str, Mapping[str, tuple[float, Mapping]]], ylabel: str) -> Figure:
+    """A score against its costs, a panel each: `cost -> name -> (value, {value, low, high})`; down and left is better. The
+    colours are those of `intervals` below a floor."""
+    figure, axes = panel(columns=len(costs), height=3.2)
+    for ax, (xlabel, points) in zip(axes[0], costs.items(), strict=True):
+        for i, (name, (x, one)) in enumerate(points.items()):
+            known = one["low"] is not None
+            whiskers = [[one["value"] - one["low"]], [one["high"] - one["value"]]] if known else None
+            style = {"fmt": "osD^vP"[i % 6], "markersize": 6, "capsize": 2, "linewidth": 1, "color": f"C{i + 1}"}
+            ax.errorbar([x], [one["value"]], whiskers, label=name, **style)
+        ax.set(xlabel=xlabel, ylabel=ylabel)
+        ax.set_xlim(0, 1.1 * max((x for x, _ in points.values()), default=1))
+        ax.set_ylim(bottom=0)
+    if any(costs.values()):
+        axes[0, -1].legend(frameon=False, loc="upper left")
+    return figure
+
+
 def escaped(text: str) -> str:
     return html.escape(text)
 
