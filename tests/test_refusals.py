@@ -93,10 +93,3 @@ def test_another_base_is_refused(one_run, prepared):
     pipeline.train(small(*few, f"adapt.base={bases[0]}", run="grown"))
     with pytest.raises(CheckpointError, match=r"base: .*the checkpoint has .*, this run "):
         pipeline.train(small(*few, f"adapt.base={bases[1]}", run="grown", resume=True))
-
-
-def test_another_codec_is_refused(prepared):
-    few = ["system=t3", "train.steps=2"]
-    pipeline.train(small(*few, "mel_codec.steps=4", run="a"))
-    with pytest.raises(CheckpointError, match=r'codec: hash: the checkpoint has "\w+", this run "\w+"'):
-        pipeline.train(small(*few, "mel_codec.steps=6", run="a", resume=True))
