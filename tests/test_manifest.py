@@ -136,10 +136,14 @@ def test_a_refused_or_interrupted_write_leaves_the_old_manifest(tmp_path, monkey
         manifest.write(tmp_path, [row(1, audio="../x.wav")], [])
     assert manifest.read(tmp_path) == old
 
-    def full(path, content):
-        raise OSError("no space left on device")
+    opened = Path.open
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    def full(path, mode="r", *rest, **named):
+        if "w" in mode:
+            raise OSError("no space left on device")
+        return opened(path, mode, *rest, **named)
+
+    monkeypatch.setattr(Path, "open", full)
     with pytest.raises(OSError, match="no space"):
         manifest.write(tmp_path, [row(2)], [])
     assert manifest.read(tmp_path) == old

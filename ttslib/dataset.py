@@ -202,16 +202,16 @@ def plan(lengths: Sequence[int], budget: int, seed: int, epoch: int) -> list[lis
     """
     rng = np.random.default_rng([seed, epoch])
     jitter = np.asarray(lengths) * rng.uniform(0.85, 1.15, len(lengths))
-    batches, current, longest = [], [], 0
-    for index in np.argsort(jitter, kind="stable").tolist():
-        grown = max(longest, lengths[index])
-        if current and grown * (len(current) + 1) > budget:
-            batches.append(current)
-            current, grown = [], lengths[index]
-        current.append(index)
-        longest = grown
-    batches.append(current)
-    return [batches[i] for i in rng.permutation(len(batches))]
+    order = np.argsort(jitter, kind="stable")
+    begins, longest = [0], 0
+    for at, length in enumerate(np.asarray(lengths)[order].tolist()):
+        if length > longest:
+            longest = length
+        if at > begins[-1] and longest * (at + 1 - begins[-1]) > budget:
+            begins.append(at)
+            longest = length
+    order, ends = order.tolist(), [*begins[1:], len(order)]
+    return [order[begins[i] : ends[i]] for i in rng.permutation(len(begins)).tolist()]
 
 
 def chosen(own: int, replayed: int, ratio: float, seed: int, epoch: int) -> list[int]:
@@ -256,10 +256,22 @@ class Stream:
     processes: int = 1
     replayed: int = 0
     ratio: float = 0.0
+    plans: dict[int, list[list[int]]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """of the two epochs asked for last: the loader reads one while the sampler may be in the next"""
 
     def epoch(self, number: int) -> list[list[int]]:
-        """The batches of one epoch, over all processes."""
+        """The batches of one epoch, over all processes; not to be changed, since all who ask get the same lists."""
+        if number not in self.plans:
+            made = self.planned(number)
+            for old in [*self.plans][:-1]:
+                del self.plans[old]
+            self.plans[number] = made
+        return self.plans[number]
+
+    def planned(self, number: int) -> list[list[int]]:
         own = len(self.lengths) - self.replayed
+        if not self.replayed:
+            return plan(self.lengths, self.budget, self.seed, number)
         taken = chosen(own, self.replayed, self.ratio, self.seed, number)
         batches = plan([self.lengths[i] for i in taken], self.budget, self.seed, number)
         return [[taken[i] for i in batch] for batch in batches]

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -321,15 +322,17 @@ def compare(cases: Sequence[Case], doctor: Doctor) -> list[Case]:
     for case in cases:
         if case.measured and (text_key(case.text) or not judged):
             copies[case.measured.sha].append(case)
+    # Once a recording: comparing thousands of copies of one (a file of silence, say) for each of them takes hours.
+    torn = {sha for sha, same in copies.items() if len(same) > 1 and len({says(c) for c in same}) > 1}
     out = []
     first: dict[str, Case] = {}
     for case in cases:
-        same = copies[case.measured.sha] if case.measured else []
+        same = copies.get(case.measured.sha, []) if case.measured else []
         drop = case.drop
-        if drop is None and len({says(c) for c in same}) > 1:
-            others = [c.clip.id for c in same if c is not case]
+        if drop is None and same and case.measured.sha in torn:
+            others = listed((c.clip.id for c in same if c is not case), len(same) - 1)
             what = ("transcripts", "text") if judged else ("speakers", "speaker")
-            drop = f"conflicting {what[0]}", f"the same audio has another {what[1]} in {listed(others)}"
+            drop = f"conflicting {what[0]}", f"the same audio has another {what[1]} in {others}"
         elif drop is None and len(same) > 1:
             kept = first.setdefault(case.measured.sha, case)
             drop = None if kept is case else ("duplicate audio", f"same audio and text as {kept.clip.id}")
@@ -339,18 +342,22 @@ def compare(cases: Sequence[Case], doctor: Doctor) -> list[Case]:
 
 def mark(cases: Sequence[Case], doctor: Doctor) -> list[Row]:
     """Rows of the kept clips with all that is suspicious about them."""
-    usual = {lang: Usual.of([c for c in cases if c.clip.lang == lang]) for lang in {c.clip.lang for c in cases}}
+    of: dict[str, list[Case]] = defaultdict(list)
     takes: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-    for case in cases:
-        takes[sentence(case)].append(case.clip.id)
+    said = [sentence(case) for case in cases]
+    for case, sentence_of in zip(cases, said, strict=True):
+        of[case.clip.lang].append(case)
+        takes[sentence_of].append(case.clip.id)
+    usual = {lang: Usual.of(cases) for lang, cases in of.items()}
     rows = []
-    for case in cases:
+    for case, sentence_of in zip(cases, said, strict=True):
         clip, m = case.clip, case.measured
         found = [*heard(m, doctor), *usual[clip.lang].odd(case, doctor)]
         if doctor.judges_texts:
             found += written(case.text, clip.lang)
-            if again := [other for other in takes[sentence(case)] if other != clip.id]:
-                found.append(f"duplicate text: {clip.speaker} also says it in {listed(again)}")
+            alike = takes[sentence_of]
+            if again := listed((other for other in alike if other != clip.id), len(alike) - 1):
+                found.append(f"duplicate text: {clip.speaker} also says it in {again}")
         about = dict(lang=clip.lang, speaker=clip.speaker, source=clip.source, licence=clip.licence)
         span = dict(start=m.start, end=m.end, rate=m.rate, sha=m.sha, split=clip.split or "train")
         rows.append(
@@ -436,5 +443,6 @@ def named(characters: Iterable[str]) -> str:
     return ", ".join(f"U+{ord(c):04X} {c!r} {unicodedata.name(c, 'unnamed')}" for c in characters)
 
 
-def listed(ids: Sequence[str], most: int = 5) -> str:
-    return ", ".join(ids[:most]) + (f" and {len(ids) - most} more" if len(ids) > most else "")
+def listed(ids: Iterable[str], count: int, most: int = 5) -> str:
+    """The first of `count` ids, and how many more there are."""
+    return ", ".join(islice(ids, most)) + (f" and {count - most} more" if count > most else "")

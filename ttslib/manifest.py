@@ -9,8 +9,8 @@ import json
 import os
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ class ManifestError(ValueError):
     """A manifest that cannot be made or read: which file and line, what was found and what to do."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One clip that survived the doctor.
 
@@ -55,6 +55,12 @@ class Row:
         return self.end - self.start
 
 
+FIELDS = tuple(f.name for f in fields(Row))
+KNOWN = frozenset(FIELDS)
+STRINGS = ("id", "audio", "text", "raw", "lang", "speaker", "source", "licence", "sha", "split")
+FEW = ("lang", "speaker", "source", "licence", "split")  # of few values: a million rows share one string for each
+
+
 @dataclass(frozen=True)
 class Manifest:
     """The rows of one folder, in the order the corpus gave them, and what was dropped on the way."""
@@ -66,8 +72,8 @@ class Manifest:
     @property
     def digest(self) -> str:
         """SHA-256 over all that changes training (ids, audio, texts, spans, splits), wherever the files lie."""
-        told = [[r.id, r.sha, r.text, r.lang, r.speaker, r.start, r.end, r.split] for r in self.rows]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+        told = ([r.id, r.sha, r.text, r.lang, r.speaker, r.start, r.end, r.split] for r in self.rows)
+        return sha256(told)
 
     def split(self, name: str) -> list[Row]:
         """The rows of `train`, `val` or `test`; any other name is a `ManifestError`."""
@@ -182,9 +188,11 @@ def write(folder: str | Path, rows: Iterable[Row], dropped: Iterable[Mapping[str
     """
     where = Path(folder)
     where.mkdir(parents=True, exist_ok=True)
-    rows = [replace(row, audio=placed(row.audio, where)) for row in rows]
+    inside = roots(where)
+    rows = [moved(row, below(row.audio, inside)) for row in rows]
     made = Manifest(tuple(rows), tuple(dict(d) for d in dropped), where)
-    check([(f"row {n} of {where}", parse_row(as_json(row), f"row {n} of {where}")) for n, row in enumerate(rows, 1)])
+    parsed = (parse_row(as_json(row), f"row {n} of {where}") for n, row in enumerate(rows, 1))
+    unique(parsed, lambda n: f"row {n} of {where}")
     for n, record in enumerate(made.dropped, 1):
         check_dropped(record, f"dropped {n} of {where}")
     suspects = [{"id": r.id, "suspects": r.suspects, "text": r.text, "audio": r.audio} for r in rows if r.suspects]
@@ -208,64 +216,81 @@ def write(folder: str | Path, rows: Iterable[Row], dropped: Iterable[Mapping[str
 def read(folder: str | Path) -> Manifest:
     """The manifest of a folder. Raises `ManifestError` naming file and line for anything missing, unknown or broken."""
     where = Path(folder)
-    parsed = [(place, parse_row(record, place)) for place, record in records(where / "manifest.jsonl")]
-    check(parsed)
+    file = where / "manifest.jsonl"
+    rows = unique((parse_row(record, place) for place, record in records(file)), lambda n: f"{file}:{n}")
     dropped = []
     for place, record in records(where / "dropped.jsonl"):
         check_dropped(record, place)
         dropped.append(record)
-    return Manifest(tuple(row for _, row in parsed), tuple(dropped), where)
+    return Manifest(rows, tuple(dropped), where)
 
 
 def records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if not path.is_file():
         raise ManifestError(f"{path}: no such file; `prepare` makes it")
-    content = path.read_bytes()
-    # Only \n ends a line: str.splitlines would also cut at U+2028, which JSON allows inside a text.
-    for number, line in enumerate(content.removesuffix(b"\n").split(b"\n") if content else [], 1):
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ManifestError(
-                f"{path}:{number}: not a line of JSON: {error}; `prepare` makes the file anew"
-            ) from None
-        if not isinstance(record, dict):
-            raise ManifestError(f"{path}:{number}: expected an object, found {type(record).__name__}")
-        yield f"{path}:{number}", record
+    named = str(path)
+    with path.open("rb") as file:  # of bytes: only \n ends a line, not U+2028, which JSON allows inside a text
+        for number, line in enumerate(file, 1):
+            try:
+                record = json.loads(line.removesuffix(b"\n"))
+            except (ValueError, RecursionError) as error:
+                raise ManifestError(
+                    f"{named}:{number}: not a line of JSON: {error}; `prepare` makes the file anew"
+                ) from None
+            if not isinstance(record, dict):
+                raise ManifestError(f"{named}:{number}: expected an object, found {type(record).__name__}")
+            yield f"{named}:{number}", record
 
 
 def parse_row(record: Mapping[str, Any], place: str) -> Row:
-    known = [f.name for f in fields(Row)]
-    wrong = [f"missing {k}" for k in known if k not in record] + [f"unknown {k}" for k in record if k not in known]
-    if wrong:
+    if record.keys() != KNOWN:
+        wrong = [f"missing {k}" for k in FIELDS if k not in record]
+        wrong += [f"unknown {k}" for k in record if k not in KNOWN]
         raise ManifestError(f"{place}: {', '.join(wrong)}")
+    if unfit := misfit(record):
+        key, what = unfit
+        raise ManifestError(f"{place}: {key} must be {what}, found {record[key]!r}")
+    shared = {key: sys.intern(record[key]) for key in FEW}
+    if record["raw"] == record["text"]:
+        shared["raw"] = record["text"]
+    span = {"start": float(record["start"]), "end": float(record["end"])}
+    return Row(**{**record, **shared, **span, "suspects": tuple(record["suspects"])})
 
-    def need(ok: bool, key: str, what: str) -> None:
-        if not ok:
-            raise ManifestError(f"{place}: {key} must be {what}, found {record[key]!r}")
 
-    for key in ("id", "audio", "text", "raw", "lang", "speaker", "source", "licence", "sha", "split"):
-        need(isinstance(record[key], str), key, "a string")
+def misfit(record: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The first field that cannot be a row's, and what it must be."""
+    for key in STRINGS:
+        if not isinstance(record[key], str):
+            return key, "a string"
     for key in ("id", "audio", "text", "lang"):
-        need(record[key] != "", key, "non-empty")
-    for key in ("start", "end"):
-        need(type(record[key]) in (int, float) and abs(record[key]) < LONGEST, key, "seconds")
-    need(0 <= record["start"] < record["end"], "end", f"after start ({record['start']}), and start not negative")
-    need(type(record["rate"]) is int and record["rate"] > 0, "rate", "a sample rate in Hz")
-    need(record["split"] in SPLITS, "split", f"one of {', '.join(SPLITS)}")
-    suspects = record["suspects"]
-    need(isinstance(suspects, list) and all(isinstance(s, str) for s in suspects), "suspects", "a list of strings")
-    need(not escapes(record["audio"]), "audio", "inside the manifest's folder, or absolute")
-    floats = {key: float(record[key]) for key in ("start", "end")}
-    return Row(**{**record, **floats, "suspects": tuple(suspects)})
+        if record[key] == "":
+            return key, "non-empty"
+    start, end, rate, suspects = record["start"], record["end"], record["rate"], record["suspects"]
+    for key, value in (("start", start), ("end", end)):
+        if type(value) not in (int, float) or not abs(value) < LONGEST:
+            return key, "seconds"
+    if not 0 <= start < end:
+        return "end", f"after start ({start}), and start not negative"
+    if type(rate) is not int or rate <= 0:
+        return "rate", "a sample rate in Hz"
+    if record["split"] not in SPLITS:
+        return "split", f"one of {', '.join(SPLITS)}"
+    if not isinstance(suspects, list) or not all(isinstance(s, str) for s in suspects):
+        return "suspects", "a list of strings"
+    return ("audio", "inside the manifest's folder, or absolute") if escapes(record["audio"]) else None
 
 
-def check(rows: Iterable[tuple[str, Row]]) -> None:
-    seen: dict[str, str] = {}
-    for place, row in rows:
+def unique(rows: Iterable[Row], place: Callable[[int], str]) -> tuple[Row, ...]:
+    """The rows, each with an id of its own; `place(n)` says where row `n` (from 1) is."""
+    found: list[Row] = []
+    seen: set[str] = set()
+    for row in rows:
         if row.id in seen:
-            raise ManifestError(f"{place}: id {row.id!r} is also that of {seen[row.id]}")
-        seen[row.id] = place
+            first = next(n for n, other in enumerate(found, 1) if other.id == row.id)
+            raise ManifestError(f"{place(len(found) + 1)}: id {row.id!r} is also that of {place(first)}")
+        seen.add(row.id)
+        found.append(row)
+    return tuple(found)
 
 
 def check_dropped(record: Mapping[str, Any], place: str) -> None:
@@ -276,30 +301,49 @@ def check_dropped(record: Mapping[str, Any], place: str) -> None:
 
 def escapes(audio: str) -> bool:
     # Any `..`: behind a link to a folder, even `linked/../x.wav` leads out. Rows that are written here have none.
-    return not os.path.isabs(audio) and os.pardir in audio.replace("\\", "/").split("/")
+    return os.pardir in audio and not os.path.isabs(audio) and os.pardir in audio.replace("\\", "/").split("/")
 
 
 def placed(audio: str, where: Path) -> str:
     """The path as a row stores it: relative below `where`, else absolute; links inside the folder stay links."""
+    return below(audio, roots(where))
+
+
+def roots(where: Path) -> tuple[str, str]:
+    """What the paths below a folder begin with; asked once for all of them, since it asks the file system."""
+    return os.path.join(os.path.abspath(where), ""), os.path.join(where.resolve(), "")
+
+
+def below(audio: str, roots: Sequence[str]) -> str:
     if not os.path.isabs(audio):
         return audio
-    plain = Path(os.path.normpath(audio))
-    for base in (Path(os.path.abspath(where)), where.resolve()):
-        if plain.is_relative_to(base):
-            return str(plain.relative_to(base))
-    return str(plain)
+    plain = os.path.normpath(audio)
+    return next((plain.removeprefix(root) for root in roots if plain.startswith(root)), plain)
+
+
+def moved(row: Row, audio: str) -> Row:
+    return row if row.audio == audio else replace(row, audio=audio)
 
 
 def as_json(row: Row) -> dict[str, Any]:
-    return {**asdict(row), "suspects": list(row.suspects)}
+    return {name: getattr(row, name) for name in FIELDS} | {"suspects": list(row.suspects)}
+
+
+def sha256(values: Iterable[Any]) -> str:
+    """Of the JSON of a list of these values, without ever holding all of it."""
+    told = hashlib.sha256(b"[")
+    for n, value in enumerate(values):
+        told.update(((", " if n else "") + json.dumps(value)).encode())
+    told.update(b"]")
+    return told.hexdigest()
 
 
 def counts(dropped: Iterable[Mapping[str, Any]]) -> list[tuple[str, int]]:
     return Counter(d["reason"] for d in dropped).most_common()
 
 
-def lines(items: Iterable[Mapping[str, Any]]) -> str:
-    return "".join(one_line(item) + "\n" for item in items)
+def lines(items: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    return (one_line(item) + "\n" for item in items)
 
 
 def one_line(item: Mapping[str, Any]) -> str:
@@ -309,11 +353,16 @@ def one_line(item: Mapping[str, Any]) -> str:
 def in_json(value: Mapping[str, Any], indent: int | None = None) -> str:
     told = json.dumps(value, ensure_ascii=False, indent=indent)
     # A file name that is not UTF-8 reaches us as lone surrogates, which only the escaped form can carry.
-    broken = not told.isascii() and any("\ud800" <= c <= "\udfff" for c in told)
-    return json.dumps(value, indent=indent) if broken else told
+    try:
+        told.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent)
+    return told
 
 
-def replace_file(path: Path, content: str) -> None:
+def replace_file(path: Path, content: str | Iterable[str]) -> None:
+    """Write a text, or its pieces one after another, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content.encode("utf-8"))
+    with temporary.open("wb") as file:
+        file.writelines(piece.encode("utf-8") for piece in ([content] if isinstance(content, str) else content))
     os.replace(temporary, path)

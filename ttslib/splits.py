@@ -72,7 +72,7 @@ def assign(rows: Sequence[Row], val_share: float, test_share: float, seed: int) 
             for key in sorted(mine, key=lambda k: (len(groups[k]), sign * rank[k])):
                 if mine[key] <= len(members) // 4 and take(key, name):
                     break
-    return [replace(row, split=split) for row, split in zip(rows, splits, strict=True)]
+    return [row if row.split == to else replace(row, split=to) for row, to in zip(rows, splits, strict=True)]
 
 
 def limit(rows: Sequence[Row], minutes: float, seed: int) -> tuple[list[Row], list[dict[str, Any]]]:
@@ -143,10 +143,20 @@ def ranking(rows: Sequence[Row], speakers: set[str], seed: int) -> list[Row]:
     return order + sorted((item[-1] for item in heap), key=lambda row: draw[row.id])
 
 
+class Spoken(dict):
+    """For `str.translate`: a character that is a letter, mark or digit to itself, any other to None."""
+
+    def __missing__(self, code: int) -> int | None:
+        self[code] = code if unicodedata.category(chr(code))[0] in "LMN" else None
+        return self[code]
+
+
+SPOKEN = Spoken()
+
+
 def text_key(text: str) -> str:
     """What makes two transcripts the same sentence: letters, marks and digits, without case, spaces and punctuation."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return "".join(c for c in folded if unicodedata.category(c)[0] in "LMN")
+    return unicodedata.normalize("NFKC", text).casefold().translate(SPOKEN)
 
 
 def chance(seed: int, *parts: str) -> float:
