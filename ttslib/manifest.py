@@ -228,18 +228,17 @@ def read(folder: str | Path) -> Manifest:
 def records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if not path.is_file():
         raise ManifestError(f"{path}: no such file; `prepare` makes it")
-    named = str(path)
     with path.open("rb") as file:  # of bytes: only \n ends a line, not U+2028, which JSON allows inside a text
         for number, line in enumerate(file, 1):
             try:
                 record = json.loads(line.removesuffix(b"\n"))
             except (ValueError, RecursionError) as error:
                 raise ManifestError(
-                    f"{named}:{number}: not a line of JSON: {error}; `prepare` makes the file anew"
+                    f"{path}:{number}: not a line of JSON: {error}; `prepare` makes the file anew"
                 ) from None
             if not isinstance(record, dict):
-                raise ManifestError(f"{named}:{number}: expected an object, found {type(record).__name__}")
-            yield f"{named}:{number}", record
+                raise ManifestError(f"{path}:{number}: expected an object, found {type(record).__name__}")
+            yield f"{path}:{number}", record
 
 
 def parse_row(record: Mapping[str, Any], place: str) -> Row:
