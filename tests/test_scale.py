@@ -25,7 +25,7 @@ ROW = Row("a", "a.wav", "ሰላም", "ሰላም", "am", "s", "custom", "CC0", 0.
 def planned(lengths, budget, seed, epoch):
     """The plan, clip by clip: golden curves and every resumed run depend on this order."""
     rng = np.random.default_rng([seed, epoch])
-    jitter = np.asarray(lengths) * rng.uniform(0.85, 1.15, len(lengths))
+    jitter = np.asarray(lengths) * rng.uniform(0.97, 1.03, len(lengths))
     batches, current, longest = [], [], 0
     for index in np.argsort(jitter, kind="stable").tolist():
         grown = max(longest, lengths[index])

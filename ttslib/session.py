@@ -15,7 +15,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from ttslib import adapt, checkpoint, provenance, units
-from ttslib.dataset import Features, Position, collate, plan, to_device
+from ttslib.dataset import ORDER, Features, Position, collate, plan, to_device
 from ttslib.ema import Ema
 from ttslib.evaluate.choice import Verdict
 from ttslib.params import Params, ParamsError
@@ -193,6 +193,7 @@ def fingerprint(system, p: Params, engine: Accelerator, guard: Mapping[str, Feat
         keep |= {"codec": {name: codec[name] for name in ("name", "hash")}}
     keep |= {"seed": p.seed, "precision": arithmetic(p)}
     keep |= {"data.frames": p.data.frames, "data.accumulate": p.data.accumulate, "processes": engine.num_processes}
+    keep |= {"order of the clips": ORDER}
     if system.adaptation:  # what was started from, and which rows could learn
         keep |= {"base": system.adaptation["base"], "adapt": p.adapt.model_dump(mode="json", exclude={"base"})}
     watched = {lang: clips.digest for lang, clips in guard.items()}
