@@ -256,6 +256,15 @@ def pack(value, tensors: dict[str, torch.Tensor], key: str):
     raise TypeError(f"{key}: a {type(value).__name__} cannot be stored in a checkpoint")
 
 
+def snapshot(value):
+    """A nested structure as it is now, its tensors on the CPU: what goes on learning changes nothing in it."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {k: snapshot(v) for k, v in value.items()}
+    return [snapshot(v) for v in value] if isinstance(value, list | tuple) else value
+
+
 def unpack(value, tensors: dict[str, torch.Tensor]):
     if isinstance(value, dict):
         if "__tensor__" in value:

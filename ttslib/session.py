@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from ttslib.evaluate.choice import Verdict
 from ttslib.params import Params, ParamsError
 from ttslib.runs import Run
 from ttslib.schedule import Schedule
+from ttslib.writing import Writer
 
 
 def engine(p: Params) -> Accelerator:
@@ -213,6 +215,8 @@ class Files:
         self.nets = dict(system.nets)
         self.clips = dict(zip(train.ids, [file.stem for file in train.files], strict=True))
         self.fingerprint = fingerprint(system, p, engine, guard)
+        behind = p.train.write_behind
+        self.writer = Writer(engine.device.type != "cpu" if behind is None else behind)
 
     def begin(self) -> None:
         """Write what describes a new run: resolved params, clips, versions."""
@@ -241,13 +245,18 @@ class Files:
                 weights = {f"{n}.{k}": v.clone() for n, net in self.nets.items() for k, v in adapt.weights(net).items()}
             if not self.ema.decay:
                 state["weights"] = {}
-            folder = self.run.checkpoints
-            checkpoint.save(folder, name, weights, self.system.state(), state, self.system.vocabularies)
-            if now.is_best:
-                checkpoint.link(folder, "best", name)
-            checkpoint.prune(folder, self.p.train.keep)
+            told = weights, self.system.state(), state
+            told = checkpoint.snapshot(told) if self.writer.behind else told
+            self.writer.do(partial(self.write, name, now.is_best, *told))
         self.engine.wait_for_everyone()
         return name
+
+    def write(self, name: str, is_best: bool, weights: dict[str, Tensor], system: dict, state: dict) -> None:
+        folder = self.run.checkpoints
+        checkpoint.save(folder, name, weights, system, state, self.system.vocabularies)
+        if is_best:
+            checkpoint.link(folder, "best", name)
+        checkpoint.prune(folder, self.p.train.keep)
 
     def restore(self, schedule: Schedule) -> Progress:
         """Put back the newest whole checkpoint; raise `CheckpointError` naming what differs from this run."""

@@ -86,11 +86,13 @@ def fit(
         schedule.paused(time.monotonic() - began)
 
     stopped = None
-    with Stop() as stop:
+    with Stop() as stop, files.writer as writer:
         if now.evaluated < 0:  # verify settings: what would break in an hour breaks now
             evaluate_and_save()
+            writer.wait()
             checkpoint.load(run.checkpoints / "latest")
         while not (stopped := session.agreed(why_stop(stop, schedule, now, p), engine)):
+            writer.check()
             began, epoch = time.monotonic(), now.position.epoch
             micros, ids, frames = [], [], 0
             for now.position, indices, batch in (next(batches) for _ in range(p.data.accumulate)):

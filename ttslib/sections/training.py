@@ -103,6 +103,8 @@ class Train(Section):
     """periodic checkpoint every so many steps"""
     keep: Count = 2
     """periodic checkpoints kept; best and latest are always kept"""
+    write_behind: bool | None = None
+    """checkpoints are written while training goes on, which takes their size in RAM; null = on a GPU"""
     choose: Literal["speech", "validation", "last"] = "speech"
     """which checkpoint is `best`, heard and exported: the one that is understood best (`evaluate.small` validation clips:
     character errors above the recordings', then faulty sentences, then the validation loss), that of the lowest validation
