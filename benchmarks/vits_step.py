@@ -19,11 +19,10 @@ from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from ttslib import alignment, dataset, losses, params
 from ttslib.systems.vits import System, features
+from ttslib.throughput import Flops
 
 
 class Clock:
@@ -59,18 +58,6 @@ class Clock:
                 return plain(*args, **kwargs)
 
         setattr(owner, name, timed)
-
-
-class Flops(TorchDispatchMode):
-    """Counts the arithmetic of what runs inside; `FlopCounterMode` does not bear `autograd.grad`."""
-
-    total = 0
-
-    def __torch_dispatch__(self, op, types, args=(), kwargs=None):
-        out = op(*args, **(kwargs or {}))
-        if count := flop_registry.get(op._overloadpacket):
-            self.total += count(*args, **(kwargs or {}), out_val=out)
-        return out
 
 
 def ours(system: System, batch: dict, optimizers: dict, clock: Clock) -> None:

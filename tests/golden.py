@@ -6,13 +6,12 @@ PYTHONPATH=. python tests/golden.py --write [system ...]     after a change that
 import argparse
 import json
 import os
-import platform
 import tempfile
 from pathlib import Path
 
 import torch
 
-from ttslib import manifest, params, pipeline
+from ttslib import manifest, params, pipeline, provenance
 
 FOLDER = Path(__file__).parent / "golden"
 QUIET = ["tracking=disabled", "device=cpu", "precision=fp32", "threads=1", "evaluate.recogniser=null"]
@@ -34,14 +33,7 @@ NOT_A_LOSS = ("step", "epoch", "last_step", "lr", "eta_s", "epoch_eta_s", "elaps
 def here() -> dict[str, str]:
     """What decides the last bits: the instructions that kernels were chosen for, torch, and the processor."""
     cpu = torch.backends.cpu.get_cpu_capability()
-    return {"capability": cpu, "torch": torch.__version__, "processor": processor()}
-
-
-def processor() -> str:
-    """The processor's name as Linux tells it, elsewhere what Python knows."""
-    told = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
-    names = [line.partition(":")[2].strip() for line in told.splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    return {"capability": cpu, "torch": torch.__version__, "processor": provenance.processor()}
 
 
 def settings(system: str) -> params.Params:

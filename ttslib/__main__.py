@@ -16,6 +16,7 @@
     feedback folder/test.key.json answers/ --voice a --out feedback.jsonl    what of it can be trained on
     export   outputs/am/acoustic/a --out folder/
     voice    outputs/am/pocket/a --voice me.wav --out me.safetensors    one voice in a file, for the system's own runtime
+    bench    params/qaa.yaml tracking=disabled how fast every system trains here, and where the time goes
     validate params/am.yaml                    print the resolved params
 
 After the params file come overrides, key=value in dotted form. Results go to stdout and files, progress to stderr.
@@ -76,6 +77,7 @@ def expected() -> tuple[type[Exception], ...]:
         similarity,
         styles,
         testsets,
+        throughput,
         train,
         units,
     )  # fmt: skip
@@ -90,7 +92,8 @@ def expected() -> tuple[type[Exception], ...]:
         codecs.CodecError, disk.DiskError, items.GenerationError, styles.StyleError, RuntimeMissing, Refused,
         pairs.PairError, BuildError, dataset.BadClip, recognise.RecogniserError, similarity.SimilarityError,
         quality.QualityError, testsets.TestsetError, listen.ListenError, listen.SoundError, listen.AnswersError,
-        baselines.BaselineError, feedback.FeedbackError, compare.CompareError, FileNotFoundError,
+        baselines.BaselineError, feedback.FeedbackError, compare.CompareError, throughput.BenchError,
+        FileNotFoundError,
         IsADirectoryError, NotADirectoryError, PermissionError,
     )  # fmt: skip
 
@@ -108,6 +111,7 @@ def parser() -> argparse.ArgumentParser:
         ("check", verbs.check, "is the training pipeline whole, from the manifest to the export?"),
         ("train", verbs.train, "train a run"),
         ("compare", verbs.compare, "train and score a run of several systems under one budget"),
+        ("bench", verbs.bench, "how fast every system trains on this machine, and where the time goes"),
         ("validate", verbs.validate, "check and print resolved params"),
     ):
         sub = parsers.add_parser(name, help=text)
@@ -120,6 +124,12 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument(
                 "--systems", help="names, as in acoustic,t3 (default: all that train from scratch and speak)"
             )
+        if name == "bench":
+            sub.add_argument("--systems", default="acoustic,vits,t3,indextts,pocket,style", help="names, as in t3,vits")
+            sub.add_argument("--steps", type=count, default=30, help="of each run; a third warms up and is left out")
+            sub.add_argument("--square", type=count, default=2048, help="matrices whose product stands for the peak")
+            sub.add_argument("--cpu-seconds", action="store_true", help="of the process, for a machine that others use")
+            sub.add_argument("--json", type=Path, help="where to write the rows as JSON")
         if name == "validate":
             sub.add_argument("--document", action="store_true", help="print the text of params/default.yaml instead")
     for name, verb, text in (

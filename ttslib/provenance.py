@@ -4,6 +4,7 @@ import functools
 import platform
 import subprocess
 from importlib import metadata
+from pathlib import Path
 
 from ttslib.paths import ROOT
 
@@ -30,3 +31,10 @@ def commit() -> str:
 
 def git(*words: str) -> str:
     return subprocess.run(["git", *words], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def processor() -> str:
+    """The processor's name as Linux tells it, elsewhere what Python knows."""
+    told = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    names = [line.partition(":")[2].strip() for line in told.splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.processor()

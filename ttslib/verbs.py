@@ -201,5 +201,22 @@ def voice(options) -> None:
     print(system.export_voice(options.voice, options.out))
 
 
+def bench(options) -> None:
+    from ttslib import throughput
+
+    p, rows = resolved(options), []
+    asked = options.systems.split(",")
+    for name in asked:
+        params.load(given(options), [*options.overrides, f"system={name}"])  # a wrong name is met before the first run
+    for name in asked:
+        told = options.overrides, options.steps, options.square, options.cpu_seconds
+        rows.append(throughput.measured(name, given(options), *told))
+        print(f"{name}: {rows[-1]['samples/s']:.3g} samples/s", file=sys.stderr)
+    made = {"machine": throughput.machine(p), "params": given(options), "overrides": options.overrides, "rows": rows}
+    print(made["machine"], throughput.table(rows), sep="\n\n")
+    if options.json:
+        options.json.write_text(json.dumps(made, indent=1), encoding="utf-8")
+
+
 def validate(options) -> None:
     print(params.document() if options.document else resolved(options), end="")

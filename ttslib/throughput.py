@@ -1,29 +1,30 @@
 """Every system's training in one table: speed, share of this machine's own peak, where the time goes, memory.
 
-    python benchmarks/throughput.py qaa tracking=disabled --steps 30
-    python benchmarks/throughput.py fr device=cuda precision=bf16 t3.preset=multilingual --systems t3 --square 8192
+    python -m ttslib bench qaa tracking=disabled --steps 30
+    python -m ttslib bench fr device=cuda precision=bf16 t3.preset=multilingual --systems t3 --square 8192
 
 It is the loop itself that runs (`pipeline.train`), in a process of its own for every system, three times over the same
 batches: once as it is, for the speed; once with a clock that waits for the device, for the shares; once counting arithmetic.
 The first third of the steps warms up and is left out. `of the peak` is against a square matrix product of the same precision
 and threads, in the same process. Validation and checkpoints are no part of a step and are not counted. On a busy machine
-take --cpu-seconds with threads=1: the process's own time. JSON beside it with --json.
+take --cpu-seconds with threads=1: the process's own time.
 """
 
-import argparse
 import json
 import shutil
 import subprocess
 import sys
 import time
 from collections import defaultdict
-from pathlib import Path
+from collections.abc import Sequence
+from datetime import date
 
 import torch
 from accelerate import Accelerator
-from vits_step import Flops
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
-from ttslib import params, pipeline, session, step, systems, track, train
+from ttslib import params, pipeline, provenance, session, step, systems, track, train
 
 STAGES = ("data", "forward", "backward", "optimizer", "logging")
 QUIET = [
@@ -32,6 +33,25 @@ QUIET = [
     "train.log_every=1",
     "evaluate.recogniser=null",
 ]
+
+
+class BenchError(RuntimeError):
+    """A system that did not train here; the message has its last words."""
+
+
+OWN = {"style": "style_fast"}  # learns from pairs that it makes, not from a corpus of speech
+
+
+class Flops(TorchDispatchMode):
+    """Counts the arithmetic of what runs inside; `FlopCounterMode` does not bear `autograd.grad`."""
+
+    total = 0
+
+    def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+        out = op(*args, **(kwargs or {}))
+        if count := flop_registry.get(op._overloadpacket):
+            self.total += count(*args, **(kwargs or {}), out_val=out)
+        return out
 
 
 class Watch:
@@ -139,15 +159,30 @@ def one(p: params.Params, what: str, square: int, cpu_seconds: bool) -> dict:
     return {"steps": watch.steps, "memory_gb": session.memory(engine.device), "peak": peak}
 
 
-def measured(system: str, o: argparse.Namespace) -> dict:
-    """The three runs of a system, and what they come to."""
-    found, command = {}, [sys.executable, __file__, o.params, *QUIET, *o.overrides, f"system={system}"]
-    rest = [f"--square={o.square}", *(["--cpu-seconds"] if o.cpu_seconds else [])]
+def measured(system: str, given: str, overrides: Sequence[str], steps: int, square: int, cpu_seconds: bool) -> dict:
+    """The three runs of a system, each in a process of its own, and what they come to.
+
+    Raises `BenchError` with what a run said last where it did not come to its end.
+    """
+    if system in OWN:
+        given, overrides = OWN[system], [one for one in overrides if not one.startswith("corpus.")]
+    found, settings = {}, [given, *QUIET, *overrides, f"system={system}", f"train.steps={steps}"]
     for what in ("speed", "shares", "arithmetic"):
-        this = [*command, f"train.steps={o.steps}", f"run=bench-{what}-{time.time_ns()}", "--one", what, *rest]
-        said = subprocess.run(this, check=True, stdout=subprocess.PIPE).stdout
-        found[what] = json.loads(said.splitlines()[-1])
-    warm = o.steps // 3
+        told = {"settings": [*settings, f"run=bench-{what}-{time.time_ns()}"]}
+        told |= {"what": what, "square": square, "cpu_seconds": cpu_seconds}
+        this = [sys.executable, "-m", "ttslib.throughput", json.dumps(told)]
+        run = subprocess.run(this, capture_output=True, text=True)
+        if run.returncode:
+            last = (run.stderr.strip().splitlines() or ["nothing was said"])[-1]
+            raise BenchError(
+                f"bench: {system} did not train: {last.removeprefix('error: ')}; see that `train` works first"
+            )
+        found[what] = json.loads(run.stdout.splitlines()[-1])
+    return summary(system, found, steps // 3)
+
+
+def summary(system: str, found: dict, warm: int) -> dict:
+    """The row of a system from its three runs, without their first `warm` steps."""
     speed, shares = found["speed"]["steps"][warm:], found["shares"]["steps"][warm:]
     total = {name: sum(s.get(name, 0.0) for s in speed) for name in ("whole", "clips", "audio_s")}
     waited = sum(s["whole"] for s in shares)
@@ -165,36 +200,33 @@ def measured(system: str, o: argparse.Namespace) -> dict:
     }
 
 
+def machine(p: params.Params) -> str:
+    """What the numbers belong to: device, its instructions, threads, precision, versions, commit, date."""
+    versions, engine = provenance.describe(), session.engine(p)
+    cuda = engine.device.type == "cuda"
+    name = torch.cuda.get_device_name(engine.device) if cuda else provenance.processor()
+    kind = "" if cuda else f", {torch.backends.cpu.get_cpu_capability()}"
+    packages = ", ".join(f"{name} {versions[name]}" for name in ("torch", "transformers", "accelerate"))
+    threads = f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
+    return f"{date.today()}: {name}{kind}, {threads}, {session.arithmetic(p)}; {packages}; {versions['git'][:9]}"
+
+
 def told(name: str, value) -> str:
     if isinstance(value, str):
         return value
     return f"{value:.1%}" if name in (*STAGES, "of the peak") else f"{value:.3g}"
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("params", help="a params file, or a language that has one")
-    options.add_argument("overrides", nargs="*", metavar="key=value")
-    options.add_argument("--systems", default="acoustic,vits,t3,indextts,pocket")
-    options.add_argument("--steps", type=int, default=30)
-    options.add_argument("--square", type=int, default=2048, help="size of the matrices that stand for the peak")
-    options.add_argument(
-        "--cpu-seconds", action="store_true", help="of the process, not the wall's: for a busy machine"
-    )
-    options.add_argument("--json", type=Path)
-    options.add_argument("--one", choices=["speed", "shares", "arithmetic"], help=argparse.SUPPRESS)
-    o = options.parse_args()
-    if o.one:
-        print(json.dumps(one(params.load(o.params, o.overrides), o.one, o.square, o.cpu_seconds)))
-        return
-    rows = [measured(system, o) for system in o.systems.split(",")]
-    shown = [{name: told(name, value) for name, value in row.items()} for row in rows]
-    widths = {name: max(len(name), *(len(row[name]) for row in shown)) for name in shown[0]}
-    for line in ({name: name for name in widths}, *shown):
-        print("  ".join(f"{line[name]:>{width}}" for name, width in widths.items()))
-    if o.json:
-        o.json.write_text(json.dumps(rows, indent=1))
+def table(rows: list[dict]) -> str:
+    """As Markdown."""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([told(*item) for item in row.items()] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 if __name__ == "__main__":
-    main()
+    asked = json.loads(sys.argv[1])
+    try:
+        p = params.load(asked["settings"][0], asked["settings"][1:])
+    except params.ParamsError as error:
+        sys.exit(f"error: {error}")
+    print(json.dumps(one(p, asked["what"], asked["square"], asked["cpu_seconds"])))
