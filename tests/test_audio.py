@@ -1,6 +1,8 @@
 """Audio in, audio out: files of every kind, mels as librosa computes them, Griffin-Lim that can be repeated."""
 
+import errno
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,3 +154,18 @@ def test_a_format_nobody_writes_is_refused_before_anything_is_written(tmp_path, 
     with pytest.raises(audio.AudioError, match=r"call it \.wav or \.flac"):
         audio.save(tmp_path / name, np.zeros(10, np.float32), 16000)
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_recording_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypatch):
+    path = audio.save(tmp_path / "a.wav", np.zeros(1000, np.float32), 16000)
+    before, whole = path.read_bytes(), Path.write_bytes
+
+    def half(file, content):
+        whole(file, content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(OSError, match="No space left"):
+        audio.save(path, np.ones(2000, np.float32), 16000)
+    assert path.read_bytes() == before
+    assert [*tmp_path.iterdir()] == [path]

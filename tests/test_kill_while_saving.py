@@ -79,10 +79,17 @@ def filled(tmp_path):
 
 def test_killed_anywhere_in_a_save(filled):
     def check(folder):
-        assert loaded_step(checkpoint.newest(folder)) in (3, 4)
+        assert loaded_step(checkpoint.newest(folder)) == loaded_step(folder / "latest") in (3, 4)
         assert loaded_step(folder / "best") == 2
 
     assert everywhere(filled, lambda folder: save(folder, 4), check) > 15
+
+
+def test_killed_anywhere_while_another_becomes_the_best(filled):
+    def check(folder):
+        assert loaded_step(folder / "best") in (2, 3)
+
+    assert everywhere(filled, lambda folder: checkpoint.link(folder, "best", "epoch0_step3"), check) > 2
 
 
 def test_killed_anywhere_while_the_same_step_is_saved_again(filled):
