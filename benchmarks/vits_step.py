@@ -110,6 +110,7 @@ def main() -> None:
     options.add_argument("--square", type=int, default=2048, help="size of the matrices that stand for the peak")
     options.add_argument("--device", default="cpu")
     options.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    options.add_argument("--plain-precision", choices=["fp32", "bf16"], help="of the plain step, if another")
     options.add_argument("--discriminator", action=argparse.BooleanOptionalAction, default=True)
     options.add_argument(
         "--cpu-seconds", action="store_true", help="of this process, not the wall's: for a busy machine"
@@ -126,6 +127,7 @@ def main() -> None:
         for part, qs in system.parts().items()
     }
     half = torch.autocast(device.type, torch.bfloat16, enabled=o.precision == "bf16")
+    other = torch.autocast(device.type, torch.bfloat16, enabled=(o.plain_precision or o.precision) == "bf16")
     whole: dict[str, list[float]] = {"ours": [], "plain": [], "matrix product": []}
     square = torch.randn(o.square, o.square, device=device)
     turns = {
@@ -136,7 +138,7 @@ def main() -> None:
     gflop = {}
     for step in range(o.steps + 1):
         for name, turn in turns.items():
-            with Flops() if not step else nullcontext() as counted, half:
+            with Flops() if not step else nullcontext() as counted, other if name == "plain" else half:
                 before = clock.now()
                 turn()
                 spent = clock.now() - before
@@ -149,7 +151,10 @@ def main() -> None:
     millions = {n: sum(q.numel() for q in m.parameters()) / 1e6 for n, m in system.nets.items()}
     networks = ", ".join(f"{n} {m:.2f} M" for n, m in millions.items())
     ids = batch["text"].shape[1]
-    print(f"{o.device} {o.precision}, {o.threads} threads, {o.batch} clips of {o.frames} frames, {ids} ids, {networks}")
+    plainly = f" (plain: {o.plain_precision})" if o.plain_precision else ""
+    print(
+        f"{o.device} {o.precision}{plainly}, {o.threads} threads, {o.batch} clips of {o.frames} frames, {ids} ids, {networks}"
+    )
     for name, s in seconds.items():
         rate = gflop[name] / s
         print(f"{name:6} {s:8.3f} s a step  {o.batch / s:8.2f} samples/s  x{seconds['plain'] / s:.2f}")
