@@ -152,9 +152,8 @@ def main() -> None:
     networks = ", ".join(f"{n} {m:.2f} M" for n, m in millions.items())
     ids = batch["text"].shape[1]
     plainly = f" (plain: {o.plain_precision})" if o.plain_precision else ""
-    print(
-        f"{o.device} {o.precision}{plainly}, {o.threads} threads, {o.batch} clips of {o.frames} frames, {ids} ids, {networks}"
-    )
+    print(f"{o.device} {o.precision}{plainly}, {o.threads} threads, {o.batch} clips of {o.frames} frames, {ids} ids")
+    print(networks)
     for name, s in seconds.items():
         rate = gflop[name] / s
         print(f"{name:6} {s:8.3f} s a step  {o.batch / s:8.2f} samples/s  x{seconds['plain'] / s:.2f}")
