@@ -14,7 +14,7 @@
     listen   said/a said/b --out folder/       a blind test of folders that `generate` wrote: one page to send to listeners
     opinions folder/test.key.json answers/     what their answers say; as JSON
     feedback folder/test.key.json answers/ --voice a --out feedback.jsonl    what of it can be trained on
-    export   outputs/am/acoustic/a --out folder/
+    export   outputs/am/acoustic/a --out folder/    or --weights int8, read back before it is believed; --format onnx
     voice    outputs/am/pocket/a --voice me.wav --out me.safetensors    one voice in a file, for the system's own runtime
     bench    params/qaa.yaml tracking=disabled how fast every system trains here, and where the time goes
     validate params/am.yaml                    print the resolved params
@@ -64,6 +64,7 @@ def expected() -> tuple[type[Exception], ...]:
         codecs,
         compare,
         dataset,
+        deploy,
         disk,
         espeak,
         feedback,
@@ -92,9 +93,8 @@ def expected() -> tuple[type[Exception], ...]:
         codecs.CodecError, disk.DiskError, items.GenerationError, styles.StyleError, RuntimeMissing, Refused,
         pairs.PairError, BuildError, dataset.BadClip, recognise.RecogniserError, similarity.SimilarityError,
         quality.QualityError, testsets.TestsetError, listen.ListenError, listen.SoundError, listen.AnswersError,
-        baselines.BaselineError, feedback.FeedbackError, compare.CompareError, throughput.BenchError,
-        FileNotFoundError,
-        IsADirectoryError, NotADirectoryError, PermissionError,
+        baselines.BaselineError, feedback.FeedbackError, compare.CompareError, throughput.BenchError, deploy.DeployError,
+        FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError,
     )  # fmt: skip
 
 
@@ -143,12 +143,14 @@ def parser() -> argparse.ArgumentParser:
         sub = parsers.add_parser(name, help=text)
         sub.add_argument("run", type=Path, help="a run's folder, or a checkpoint or exported folder")
         sub.set_defaults(verb=verb)
-        if name == "evaluate":
+        if name in ("evaluate", "export"):
             sub.add_argument(
                 "overrides", nargs="*", metavar="key=value", help="of the run's params, e.g. evaluate.per_set=20"
             )
-        elif name != "card":
+        if name not in ("evaluate", "card"):
             sub.add_argument("--out", type=Path, required=True, help="where to write")
+        if name == "export":
+            deployed(sub)
         if name == "voice":
             sub.add_argument("--voice", help="a recording, or a speaker that the run knows (default: the first)")
         if name == "speak":
@@ -192,6 +194,21 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--lang", help="of texts that name none")
     sub.add_argument("--out", type=Path, required=True, help="the feedback file, for 03_train -p feedback")
     return top
+
+
+def deployed(sub: argparse.ArgumentParser) -> None:
+    """The options of `export`, see docs/deployment.md."""
+    sub.add_argument(
+        "--weights", choices=["fp32", "bf16", "int8"], default="fp32",
+        help="bits of the matrices; fewer than fp32 are read back beside the run's own voice, and refused where they lose",
+    )  # fmt: skip
+    sub.add_argument(
+        "--format", choices=["official", "ttslib", "onnx"], default="official",
+        help="for the system's own runtime (default), for ttslib alone, or for onnxruntime",
+    )  # fmt: skip
+    sub.add_argument(
+        "--unchecked", action="store_true", help="nobody reads the lighter weights back; the folder says so"
+    )
 
 
 def count(text: str) -> int:

@@ -23,6 +23,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
+from ttslib.deploy.weights import restored
 from ttslib.units import difference
 
 NAME = re.compile(r"^epoch(\d+)_step(\d+)$")
@@ -101,12 +102,12 @@ def export(folder: Path, weights: Mapping[str, torch.Tensor], system: dict, voca
 
 
 def trained(folder: Path) -> tuple[dict[str, torch.Tensor], dict]:
-    """`(weights, system)` of a checkpoint or exported folder. Raises `CheckpointError`."""
+    """`(weights, system)` of a checkpoint or exported folder, weights of fewer bits as fp32. Raises `CheckpointError`."""
     if not (folder / "system.json").is_file():
         raise CheckpointError(f"{folder}: no system.json; give a checkpoint folder such as <run>/checkpoints/best")
     sound(folder)
     try:
-        return load_file(folder / "model.safetensors"), read_json(folder / "system.json")
+        return restored(load_file(folder / "model.safetensors")), read_json(folder / "system.json")
     except (SafetensorError, FileNotFoundError, ValueError) as error:
         raise CheckpointError(f"{folder}: damaged: {error}") from None
 

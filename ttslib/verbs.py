@@ -186,9 +186,16 @@ def feedback(options) -> None:
 
 
 def export(options) -> None:
-    from ttslib import pipeline
+    """Of fewer bits or another format, told as JSON; the plain copy prints its folder."""
+    if (options.weights, options.format) == ("fp32", "official"):
+        from ttslib import pipeline
 
-    print(pipeline.load(pipeline.checkpoint_of(options.run)).export(options.out))
+        print(pipeline.load(pipeline.checkpoint_of(options.run)).export(options.out))
+        return
+    from ttslib.deploy import writing
+
+    asked = options.weights, options.format, options.unchecked, options.overrides
+    print(json.dumps(writing.export(options.run, options.out, *asked), ensure_ascii=False))
 
 
 def voice(options) -> None:
