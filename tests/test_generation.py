@@ -187,6 +187,62 @@ def test_speech_that_does_not_end_is_counted(coded, tmp_path):
     assert coded.tally["limit"] - before.get("limit", 0) == 2
 
 
+MANY = [*ITEMS, Item("d", "talu bado."), Item("z", "zzz"), Item("e", "kemi.")]
+
+
+def test_spoken_together_the_files_are_the_same_and_the_work_is_shared(coded, tmp_path, monkeypatch):
+    """Of the batch's seconds each has what passed while it was not through, divided among all that were not."""
+    alone = generate(coded, MANY, tmp_path / "alone")
+    clock = iter(range(1000))
+    monkeypatch.setattr(generation.time, "perf_counter", lambda: float(next(clock)))
+    together = generate(coded, MANY, tmp_path / "together", batch=4)
+    for a, b in zip(alone["items"], together["items"], strict=True):
+        assert {k: a[k] for k in TOLD} == {k: b[k] for k in TOLD}
+    assert [one["batch"] for one in together["items"]] == [4, 4, 4, 4, 2, 2]
+    assert all(one["batch"] == 1 and one["first_audio_s"] == one["wall_s"] for one in alone["items"] if one["file"])
+    assert all(one["first_audio_s"] is None for one in together["items"])
+    # a second passes until each of four is given, and then until each of two, of whom the first is refused
+    assert sorted(one["wall_s"] for one in together["items"][:4]) == pytest.approx([1 / 4, 7 / 12, 13 / 12, 25 / 12])
+    assert together["items"][4]["wall_s"] is None and together["items"][5]["wall_s"] == 1.5
+    assert together["items"][0]["rtf"] == together["items"][0]["wall_s"] / together["items"][0]["seconds"]
+
+
+TOLD = ("id", "sha256", "seconds", "level_db", "silent", "ended", "rerolled", "kind", "error", "succeeded")
+
+
+def test_a_killed_batch_keeps_what_was_through(coded, tmp_path, monkeypatch):
+    whole, speak = generate(coded, MANY, tmp_path / "whole"), coded.synthesize_each
+
+    def dies(requests):
+        for turn, found in enumerate(speak(requests)):
+            if turn == 2:
+                raise RuntimeError("out of memory")
+            yield found
+
+    monkeypatch.setattr(coded, "synthesize_each", dies)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        generate(coded, MANY, tmp_path / "out", batch=4)
+    done = {one["id"] for one in lines(tmp_path / "out")}
+    assert len(done) == 2 and {file.stem for file in (tmp_path / "out").glob("*.wav")} == done
+    monkeypatch.setattr(coded, "synthesize_each", speak)
+    asked, each = [], generation.batching.each
+    monkeypatch.setattr(generation.batching, "each", lambda system, some: asked.extend(some) or each(system, some))
+    resumed = generate(coded, MANY, tmp_path / "out", batch=4)
+    assert len(asked) == 4, "those that were through are not spoken again"
+    assert [one["sha256"] for one in resumed["items"]] == [one["sha256"] for one in whole["items"]]
+
+
+def test_what_cannot_speak_together_speaks_alone(voice, tmp_path):
+    class Alone:
+        def __getattr__(self, name):
+            if name == "synthesize_each":
+                raise AttributeError(name)
+            return getattr(voice, name)
+
+    made = generate(Alone(), ITEMS, tmp_path, batch=8)
+    assert voice.asked == [item.text for item in ITEMS] and [one["batch"] for one in made["items"]] == [1, 1, 1]
+
+
 def test_of_several_pieces_the_worst_end_counts():
     assert generation.ending({"spoken": 3, "stop": 2, "limit": 1} | {"rerolled": 4}) == {
         "ended": "limit",
@@ -277,7 +333,11 @@ def test_the_verb_speaks_the_held_out_clips_or_a_file(run, tmp_path, capsys):
 
     texts = tmp_path / "texts.txt"
     texts.write_text("bado.\nzzz\n", encoding="utf-8")
-    assert main(["generate", str(run.folder), "--file", str(texts), "--out", str(tmp_path / "file")]) == 1
+    assert (
+        main(["generate", str(run.folder), "--file", str(texts), "--out", str(tmp_path / "file"), "--batch", "2"]) == 1
+    )
+    told = json.loads((tmp_path / "file" / "results.json").read_text())
+    assert [one["batch"] for one in told["items"]] == [2, 2]
     assert json.loads(capsys.readouterr().out)["errors"] == {"UnitsError": 1}
 
 

@@ -9,9 +9,11 @@ import yaml
 from official import needs
 from safetensors.torch import load_file, save_file
 
-from ttslib import adapt, checkpoint, codecs, extension, params, pipeline, vocab
+from ttslib import adapt, audio, checkpoint, codecs, extension, params, pipeline, streaming, vocab
 from ttslib.__main__ import main
 from ttslib.codecs import pocket, published
+from ttslib.generation import generate
+from ttslib.items import Item
 from ttslib.systems import system_class
 from ttslib.systems.pocket import System, storage, wording
 from ttslib.vocab import VocabError
@@ -265,3 +267,33 @@ def test_zeroed_encoders_are_refused_with_what_to_do(folder, tmp_path):
     system = System.load(tmp_path)
     with pytest.raises(codecs.CodecError, match="all zeros, so nothing can be encoded; these are the open weights"):
         system.codec.encode(torch.zeros(24000))
+
+
+def test_speech_comes_frame_by_frame_and_is_the_whole_sentence(folder, tmp_path):
+    """Within 1e-6 of what is decoded at once; the first chunk needs one frame and no other."""
+    system, voice = System.load(folder), tmp_path / "voice.wav"
+    samples = torch.randn(24000 * 2, generator=torch.Generator().manual_seed(0)) * 0.1
+    audio.save(voice, samples.numpy(), 24000)
+    system.p = system.p.model_copy(update={"pocket": system.p.pocket.model_copy(update={"most_tokens": 8})})
+    system.pace = {"median": 0.2, "most": 0.1}  # a few frames a piece: what they say is noise
+    text = "The end of it. And so on."
+    whole = system.synthesize(text, voice=str(voice), seed=2)
+    pieces_of = system.tally["spoken"]
+    drawn, original = [], system.codec.network.decode_from_latent
+    system.codec.network.decode_from_latent = lambda latent, state: (
+        drawn.append(latent.shape[1]) or original(latent, state)
+    )
+    foretold = []
+    system.net.flow_lm.flow_net.register_forward_hook(lambda *_: foretold.append(1))
+    assert streaming.streams(system) and pieces_of > 1
+    chunks = streaming.stream(system, text, voice=str(voice), seed=2)
+    first = next(chunks)
+    assert drawn == [1] == foretold and len(first) == 1920
+    streamed = torch.cat([first, *chunks])
+    assert len(drawn) * 1920 == len(streamed) == len(whole) and set(drawn) == {1}
+    torch.testing.assert_close(streamed, whole, atol=1e-6, rtol=1e-5)
+    assert whole.std() > 1e-3 and system.tally["spoken"] == 2 * pieces_of
+    drawn.clear()
+    assert len(list(streaming.stream(system, "The end.", voice=str(voice), speaking_rate=0.5))) == 1 == len(drawn)
+    made = generate(system, [Item("a", "The end.", None, str(voice))], tmp_path / "out")["items"][0]
+    assert made["first_audio_s"] != made["wall_s"] and drawn[2:] == [1], "its first frame is measured anew"

@@ -161,6 +161,9 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--lang", help="language (default: the first)")
             sub.add_argument("--seed", type=int, default=0)
             sub.add_argument("--speaking-rate", type=float, default=1.0, help="2 is twice as fast")
+            sub.add_argument(
+                "--stream", action="store_true", help="write speech as it comes; --out - gives raw 16-bit samples"
+            )
         if name == "generate":
             sub.add_argument("--file", type=Path, help="one text a line, or a table with columns id, text, lang, voice")
             sub.add_argument("--voice", help="speaker (default: a held-out clip's own; of a file's texts, the first)")
@@ -168,6 +171,7 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--seed", type=int, default=0)
             sub.add_argument("--limit", type=count, help="no more than so many of them")
             sub.add_argument("--again", action="store_true", help="speak also what is in --out already")
+            sub.add_argument("--batch", type=count, default=1, help="so many are spoken together, each as it is alone")
     sub = parsers.add_parser("listen", help="make a blind listening test")
     sub.add_argument("voices", nargs="+", help="folders of `generate`; name=folder to call one otherwise")
     sub.add_argument("--out", type=Path, required=True, help="folder of the page and its key")

@@ -1,6 +1,6 @@
 """Speech that comes code by code and may run away: one attempt at a sentence, what became of it, and the best of several."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,16 +39,33 @@ class Watch:
         return max(self.same) >= self.enough
 
 
+class Attempt:
+    """One attempt at a sentence, followed code by code to its end, or to where it only repeats itself."""
+
+    def __init__(self, stop: int, frame_rate: float):
+        self.stop, self.watch = stop, Watch(frame_rate)
+
+    def take(self, code: int) -> Spoken | None:
+        """What became of it with this code; None as long as it goes on. Of a repetition one period is kept."""
+        if code == self.stop:
+            return self.cut("stop")
+        if self.watch.loops(code):
+            said = self.watch.codes
+            return Spoken(torch.tensor(said[: -self.watch.enough] or said, dtype=torch.long), "loop")
+        return None
+
+    def cut(self, ended: str = "limit") -> Spoken:
+        """It ends here."""
+        return Spoken(torch.tensor(self.watch.codes, dtype=torch.long), ended)
+
+
 def attempt(codes: Iterable[int], stop: int, frame_rate: float) -> Spoken:
-    """Follow a stream of codes to its end, or to where it only repeats itself: of the repetition one period is kept."""
-    watch, said = Watch(frame_rate), []
+    """Follow a stream of codes to its end."""
+    made = Attempt(stop, frame_rate)
     for code in codes:
-        if code == stop:
-            return Spoken(torch.tensor(said, dtype=torch.long), "stop")
-        said.append(code)
-        if watch.loops(code):
-            return Spoken(torch.tensor(said[: -watch.enough] or said, dtype=torch.long), "loop")
-    return Spoken(torch.tensor(said, dtype=torch.long), "limit")
+        if (spoken := made.take(code)) is not None:
+            return spoken
+    return made.cut()
 
 
 def best(attempts: list[Spoken], expected: float) -> Spoken:
@@ -72,12 +89,37 @@ def spoken(codes: Callable[[int], Iterable[int]], system, text_tokens: int, trie
 
     `codes(seed)` gives one attempt's ids, the stop id last where it ends.
     """
-    tried: list[Spoken] = []
     state = system.codec_state
-    for turn in range(tries):
-        tried.append(attempt(codes(seed + ANOTHER_SEED * turn), state["special"]["stop"], state["frame_rate"]))
-        if tried[-1].ended == "stop":
-            break
-    chosen = best(tried, system.pace.get("median", 0.0) * text_tokens)
-    system.tally.update({"spoken": 1, "rerolled": len(tried) - 1, chosen.ended: 1})
+
+    def each(items: Sequence[int], seeds: Sequence[int]) -> Iterator[tuple[int, Spoken]]:
+        yield 0, attempt(codes(*seeds), state["special"]["stop"], state["frame_rate"])
+
+    ((_, chosen),) = together(each, system, [text_tokens], tries, [seed])
     return chosen
+
+
+def together(
+    each: Callable[[Sequence[int], Sequence[int]], Iterable[tuple[int, Spoken]]], system, text_tokens: Sequence[int],
+    tries: int, seeds: Sequence[int],
+) -> Iterator[tuple[int, Spoken]]:  # fmt: skip
+    """`spoken` of several sentences, `(number, Spoken)` as each is through: what did not end by itself is tried again
+    together, with the seeds that each has alone.
+
+    `each(numbers, seeds)` makes an attempt at each of these and gives them as they end. The system's `tally` has grown by a
+    sentence right before it is given.
+    """
+    tried: list[list[Spoken]] = [[] for _ in seeds]
+    waiting = list(range(len(seeds)))
+    for turn in range(tries):
+        if not waiting:
+            return
+        again = []
+        for item, made in each(waiting, [seeds[item] + ANOTHER_SEED * turn for item in waiting]):
+            tried[item].append(made)
+            if made.ended != "stop" and turn + 1 < tries:
+                again.append(item)
+                continue
+            chosen = best(tried[item], system.pace.get("median", 0.0) * text_tokens[item])
+            system.tally.update({"spoken": 1, "rerolled": len(tried[item]) - 1, chosen.ended: 1})
+            yield item, chosen
+        waiting = sorted(again)

@@ -15,32 +15,36 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
-from ttslib import audio, checkpoint, manifest, transcripts
+from ttslib import audio, batching, checkpoint, manifest, streaming, transcripts
 from ttslib.adapt.tables import fingerprint
 from ttslib.baselines import BaselineError
-from ttslib.codecs import CodecError
-from ttslib.dataset import BadClip
 from ttslib.items import GenerationError, Item, id_faults, refuse
-from ttslib.params import ParamsError
-from ttslib.units import UnitsError
 
 # about an item; anything else is a bug
-REFUSED = (UnitsError, ParamsError, CodecError, BadClip, BaselineError, audio.AudioError)
+REFUSED = (*batching.REFUSED, BaselineError)
 NOTHING = -200.0  # dB, digital silence: JSON has no infinity
 
 
-def generate(system, items: Iterable[Sequence], folder: str | Path, resume: bool = True, seed: int = 0) -> dict:
+def generate(
+    system, items: Iterable[Sequence], folder: str | Path, resume: bool = True, seed: int = 0, batch: int = 1
+) -> dict:
     """Speak every item `(id, text, lang, voice)` into `folder`; returns what `results.json` holds: `totals`, and `items`.
 
     Of an item: `seconds` of speech, `wall_s` of work, their ratio `rtf` (below 1 is faster than speech), `level_db` (RMS,
     of full scale), `silent`, how it `ended` (stop, loop or limit; None where the system cannot tell), `rerolled`, and the
-    `error` it was refused with and its `kind`. None is what there is not. It succeeded when it was not refused (as samples
-    that are not finite are, too), is not silent and ended by itself. Without `resume` all are spoken again.
+    `error` it was refused with and its `kind`; the size of the `batch` that it was spoken in; and of one spoken alone
+    `first_audio_s`, when its first samples were there (`ttslib.streaming`; all of them, where the system does not stream).
+    None is what there is not. It succeeded when it was not refused (as samples that are not finite are, too), is not silent
+    and ended by itself. Without `resume` all are spoken again.
+
+    So many as `batch` says are spoken together (`ttslib.batching`), where the system can, and each is recorded as soon as
+    it is through. `wall_s` is then its share of the work: every moment is divided evenly among those not through yet.
 
     Raises `GenerationError` for no items, ids that are no file names, and a damaged `items.jsonl`. What is no refusal of
     an item (`REFUSED`) is raised, and everything before it is on disk.
@@ -59,13 +63,17 @@ def generate(system, items: Iterable[Sequence], folder: str | Path, resume: bool
     done = {one["id"]: before[one["id"]] for one in asked if is_done(before.get(one["id"]), one, folder)}
     if done:
         print(f"{folder}: {len(done)} of {len(items)} are spoken already", file=sys.stderr)
-    with (folder / "items.jsonl").open("a" if resume else "w", encoding="utf-8") as log:
-        for item, one in zip(tqdm(items, desc="generate", unit="sentence", mininterval=10), asked, strict=True):
-            if item.id not in done:
-                done[item.id] = one | spoken(system, item, folder, seed)
+    waiting = [item for item in items if item.id not in done]
+    together = batch if hasattr(system, "synthesize_each") else 1
+    bar = tqdm(total=len(waiting), desc="generate", unit="sentence", mininterval=10)
+    with bar, (folder / "items.jsonl").open("a" if resume else "w", encoding="utf-8") as log:
+        for first in range(0, len(waiting), together):
+            for item, told in spoken(system, waiting[first : first + together], folder, seed):
+                done[item.id] = item._asdict() | same | told
                 log.write(manifest.one_line(done[item.id]) + "\n")
                 log.flush()
                 os.fsync(log.fileno())
+                bar.update()
     results = [done[item.id] | {"succeeded": succeeded(done[item.id])} for item in items]
     made = same | {"rate": system.rate, "totals": totals(results), "items": results}
     checkpoint.write_json(folder / "results.json", made)
@@ -104,26 +112,62 @@ def is_done(record: dict | None, asked: dict, folder: Path) -> bool:
     return file.is_file() and checkpoint.sha256(file) == record.get("sha256")
 
 
-def spoken(system, item: Item, folder: Path, seed: int) -> dict:
-    """Speak one item to its file; what there is to record of it beside what was asked."""
-    file = folder / f"{item.id}.wav"
-    file.unlink(missing_ok=True)  # of another text, voice or checkpoint: it must not pass for this item's
-    told = dict.fromkeys(("file", "sha256", "seconds", "wall_s", "rtf", "level_db", "silent"))
-    told |= {"ended": None, "rerolled": None, "kind": None, "error": None}
-    before, began = Counter(getattr(system, "tally", ())), time.perf_counter()
+def spoken(system, items: Sequence[Item], folder: Path, seed: int) -> Iterator[tuple[Item, dict]]:
+    """Speak these items to their files, together if they are several: each as it is through, with what there is to record of
+    it beside what was asked."""
+    for item in items:
+        (folder / f"{item.id}.wav").unlink(
+            missing_ok=True
+        )  # of another text, voice or checkpoint: it must not pass for this
+    shares = dict.fromkeys(range(len(items)), 0.0)
+    tally, began = Counter(getattr(system, "tally", ())), time.perf_counter()
+    for number, made in each(system, items, seed):
+        share = (time.perf_counter() - began) / len(shares)
+        shares = {other: spent + share for other, spent in shares.items()}
+        told = dict.fromkeys(("file", "sha256", "seconds", "wall_s", "rtf", "level_db", "silent", "first_audio_s"))
+        told |= {"ended": None, "rerolled": None, "kind": None, "error": None, "batch": len(items)}
+        wall = shares.pop(number)
+        if hasattr(system, "tally"):
+            told |= ending(Counter(system.tally) - tally)
+        told |= saved(system, made, wall, folder / f"{items[number].id}.wav")
+        if len(items) == 1 and told["error"] is None:
+            told["first_audio_s"] = first_audio(system, items[0], seed, wall)
+        yield items[number], told
+        tally, began = Counter(getattr(system, "tally", ())), time.perf_counter()  # saving is not speaking
+
+
+def each(system, items: Sequence[Item], seed: int) -> batching.Given:
+    """The waveform `(samples,)` of each item as it is through, or the error that it is refused with."""
+    if len(items) > 1:
+        yield from batching.each(system, [batching.Request(one.text, one.voice, seed, one.lang) for one in items])
+        return
+    (item,) = items
     try:
-        wav = np.asarray(system.synthesize(item.text, voice=item.voice, seed=seed, lang=item.lang))
-        told["wall_s"] = time.perf_counter() - began
-        audio.save(file, wav, system.rate)
+        made = system.synthesize(item.text, voice=item.voice, seed=seed, lang=item.lang)
     except REFUSED as error:
-        told |= {"kind": type(error).__name__, "error": str(error)}
-    if hasattr(system, "tally"):
-        told |= ending(Counter(system.tally) - before)
-    if told["error"] is None:
-        seconds, loudness = len(wav) / system.rate, level(wav)
-        told |= {"file": file.name, "sha256": checkpoint.sha256(file), "seconds": seconds, "level_db": loudness}
-        told |= {"rtf": told["wall_s"] / seconds if seconds else None, "silent": is_silent(loudness, system)}
-    return told
+        made = error
+    yield 0, made
+
+
+def saved(system, made: Tensor | Exception, wall: float, file: Path) -> dict:
+    """What is to be recorded of a waveform `(samples,)` that took `wall` seconds, written to its file, or of an error."""
+    if isinstance(made, Exception):
+        return {"kind": type(made).__name__, "error": str(made)}
+    wav = np.asarray(made)
+    try:
+        audio.save(file, wav, system.rate)
+    except audio.AudioError as error:
+        return {"wall_s": wall, "kind": type(error).__name__, "error": str(error)}
+    seconds, loudness = len(wav) / system.rate, level(wav)
+    told = {"file": file.name, "sha256": checkpoint.sha256(file), "seconds": seconds, "level_db": loudness}
+    return told | {"wall_s": wall, "rtf": wall / seconds if seconds else None, "silent": is_silent(loudness, system)}
+
+
+def first_audio(system, item: Item, seed: int, whole: float) -> float:
+    """Seconds until its first samples are there: of a system that streams measured anew, of others those of the whole."""
+    if not streaming.streams(system):
+        return whole
+    return streaming.first_audio(system, item.text, voice=item.voice, seed=seed, lang=item.lang)
 
 
 def ending(grown: Counter) -> dict:

@@ -121,7 +121,8 @@ def generated(system, asked: Sequence[Asked], folder: Path, seed: int) -> dict:
     speech = {one["id"]: sound(folder / one["file"]) for one in made["items"] if one["file"]}
     lines = {
         one["id"]: {"file": str(folder / one["file"]) if one["file"] else None, "error": one["error"], "rtf": one["rtf"],
-                    "first_audio_s": one["wall_s"], "ended": one["ended"], "rerolled": one["rerolled"]}
+                    "first_audio_s": one.get("first_audio_s", one["wall_s"]), "ended": one["ended"],
+                    "rerolled": one["rerolled"]}
         for one in made["items"]
     }  # fmt: skip
     device = next((q.device for net in system.nets.values() for q in net.parameters()), torch.device("cpu"))

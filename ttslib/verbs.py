@@ -113,6 +113,8 @@ def say(rows: list[dict]) -> None:
 def speak(options) -> None:
     from ttslib import audio, pipeline
 
+    if options.stream and options.text is None:
+        raise params.ParamsError("--stream speaks one text; give it as --text")
     system = pipeline.load(pipeline.checkpoint_of(options.run))
     choices = {
         "voice": options.voice,
@@ -120,6 +122,9 @@ def speak(options) -> None:
         "seed": options.seed,
         "speaking_rate": options.speaking_rate,
     }
+    if options.stream:
+        streamed(system, options.text, options.out, choices)
+        return
     if options.text is not None:
         print(audio.save(options.out, system.synthesize(options.text, **choices), system.rate))
         return
@@ -128,13 +133,32 @@ def speak(options) -> None:
         print(file)
 
 
+def streamed(system, text: str, out: Path, choices: dict) -> None:
+    """Chunks to a WAV file or, for `-`, as raw 16-bit samples to stdout, each as soon as it is there; on stderr how fast."""
+    import time
+
+    from ttslib import streaming
+
+    began, first, samples, clipped = time.perf_counter(), None, 0, 0
+    with streaming.sink(out, system.rate) as write:
+        for chunk in streaming.stream(system, text, **choices):
+            write(streaming.pcm(chunk))
+            first = first or time.perf_counter() - began
+            samples, clipped = samples + len(chunk), clipped + int((chunk.abs() > 1).sum())
+    spent, seconds = time.perf_counter() - began, samples / system.rate
+    how = "frame by frame" if streaming.streams(system) and choices["speaking_rate"] == 1.0 else "sentence by sentence"
+    print(f"{how}: first audio after {first:.2f} s, {seconds:.2f} s of speech in {spent:.2f} s", file=sys.stderr)
+    if clipped:
+        print(f"{clipped} samples were too loud and are clipped; without --stream they are scaled", file=sys.stderr)
+
+
 def generate(options) -> int:
     from ttslib import generation, items, pipeline
 
     source = items.sentences if options.file else items.held_out
     asked = source(options.file or options.run, options.lang, options.voice)[: options.limit]
     system = pipeline.load(pipeline.checkpoint_of(options.run))
-    totals = generation.generate(system, asked, options.out, not options.again, options.seed)["totals"]
+    totals = generation.generate(system, asked, options.out, not options.again, options.seed, options.batch)["totals"]
     print(json.dumps(totals))
     return int(totals["succeeded"] < totals["items"])
 

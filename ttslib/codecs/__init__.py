@@ -17,7 +17,7 @@ Codes of two codecs never mix: whoever stores codes stores `name` and `hash` wit
 """
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, Self, runtime_checkable
 
@@ -80,6 +80,15 @@ class Codec(Protocol):
 
     def state(self) -> dict:
         """Plain JSON from which `codecs.restore` makes it again: one of ours whole, a published one by name and hash."""
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """What a codec has whose decoder needs nothing of what is still to come."""
+
+    def stream(self, frames: Iterable[Tensor], most: int) -> Iterator[Tensor]:
+        """`decode` of codes or latents as they come, one by one and no more than `most`: their samples, each at once."""
         ...
 
 

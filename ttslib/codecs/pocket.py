@@ -14,7 +14,7 @@ encoder is all zeros, so that every recording gets the same latents. Such a file
 Latents are as the encoder gives them; the language model of Pocket TTS normalises them with statistics of its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -83,13 +83,23 @@ class Pocket(Published):
     def decode(self, codes: Tensor, voice: Mapping[str, Tensor] | None = None, seed: int = 0) -> Tensor:
         """1920 samples for each of the latents `(frames, 32)`, the first 5 ms faded in as the package does (its decoder
         starts with a small step); `voice` and `seed` change nothing."""
-        latents = self.latents(codes)[None].to(self.device)
-        steps = latents.shape[1] * round(self.network.encoder_frame_rate / self.network.frame_rate)
-        state = self.stateful.init_states(self.network, 1, steps)
+        latents = self.latents(codes)
+        return next(self.stream([latents], len(latents)))
+
+    @torch.no_grad()
+    def stream(self, frames: Iterable[Tensor], most: int) -> Iterator[Tensor]:
+        """`decode` of latents as they come, `(32,)` or several `(frames, 32)`, no more than `most` frames: 1920 samples for
+        each at once. Frame by frame they are those of one call up to rounding."""
+        each = round(self.network.encoder_frame_rate / self.network.frame_rate)
+        state = self.stateful.init_states(self.network, 1, most * each)
         state = {name: {key: value.to(self.device) for key, value in part.items()} for name, part in state.items()}
-        wav = self.network.decode_from_latent(latents, state).reshape(-1).float().cpu()
         fade = torch.linspace(0, 1, self.rate // 200)
-        return torch.cat([wav[: len(fade)] * fade, wav[len(fade) :]])
+        for some in frames:
+            latents = self.latents(some.reshape(-1, self.dim))[None].to(self.device)
+            wav = self.network.decode_from_latent(latents, state).reshape(-1).float().cpu()
+            self.stateful.increment_steps(self.network, state, latents.shape[1] * each)
+            yield torch.cat([wav[: len(fade)] * fade, wav[len(fade) :]])
+            fade = fade[:0]
 
 
 def network(path: Path, config) -> nn.Module:

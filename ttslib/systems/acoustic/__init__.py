@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
-from ttslib import adapt, audio, checkpoint, reading
+from ttslib import adapt, audio, batching, checkpoint, reading
 from ttslib.dataset import BadClip, Example
 from ttslib.params import Params, validate
 from ttslib.systems.acoustic.net import PRESETS, Net
@@ -141,28 +142,48 @@ class System:
     @torch.no_grad()
     def mel(self, text: str, voice: str | None = None, lang: str | None = None, speaking_rate: float = 1.0) -> Tensor:
         """Log-mel `(mels, frames)` of a raw text in `lang` (default: the first) by speaker `voice` (default: the first)."""
+        ids, *places = self.ready(text, voice, lang)
+        device = self.net.mel_mean.device
+        place = [torch.tensor([i], device=device) for i in places]
+        mel, _ = self.net.infer(torch.tensor([ids], device=device), *place, rate=speaking_rate)
+        return mel[0].cpu()
+
+    def ready(self, text: str, voice: str | None, lang: str | None) -> tuple[list[int], int, int]:
+        """Ids of a raw text, and the indices of a speaker and a language. Raises `UnitsError`, `ParamsError`."""
         lang = reading.known(lang, self.languages, "language")
         speaker = self.speakers.index(reading.known(voice, self.speakers, "speaker"))
         if not (spoken := self.tokenizer.normalise(text, lang)):
             raise UnitsError(f"nothing to speak: the text is {text!r}; give a text with letters")
-        ids = self.ids(spoken, lang)
-        device = self.net.mel_mean.device
-        place = [torch.tensor([i], device=device) for i in (speaker, self.languages.index(lang))]
-        mel, _ = self.net.infer(torch.tensor([ids], device=device), *place, rate=speaking_rate)
-        return mel[0].cpu()
+        return self.ids(spoken, lang), speaker, self.languages.index(lang)
 
     def synthesize(
         self, text: str, voice: str | None = None, seed: int = 0, lang: str | None = None, speaking_rate: float = 1.0
     ) -> Tensor:
         """Mono waveform `(samples,)` at `rate`, the same for the same seed. Raises `UnitsError` for unknown letters."""
-        was_training = self.net.training
-        self.net.eval()
-        try:
+        with batching.evaluating(self.net):
             mel = self.mel(text, voice, lang, speaking_rate)
-        finally:
-            self.net.train(was_training)
+        return self.heard(mel, seed)
+
+    def heard(self, mel: Tensor, seed: int) -> Tensor:
+        """Waveform `(samples,)` of a log-mel `(mels, frames)`."""
         a = self.p.acoustic
         return audio.griffin_lim(mel.T, a.rate, a.window, a.hop, a.griffin_lim, seed)
+
+    @torch.no_grad()
+    def synthesize_each(self, requests: Sequence[batching.Request]) -> batching.Given:
+        """`synthesize` of several together (`batching.each`): mels of all at once, Griffin-Lim one by one."""
+        ready, refused = batching.prepared(requests, lambda one: self.ready(one.text, one.voice, one.lang))
+        yield from refused
+        if not ready:
+            return
+        device, (texts, *places) = self.net.mel_mean.device, zip(*ready.values(), strict=True)
+        text = pad_sequence([torch.tensor(ids) for ids in texts], batch_first=True).to(device)
+        tokens, *place = (torch.tensor(of, device=device) for of in ([len(ids) for ids in texts], *places))
+        rate = torch.tensor([[requests[number].speaking_rate] for number in ready], device=device)
+        with batching.evaluating(self.net):
+            mels, durations = self.net.infer(text, *place, rate=rate, tokens=tokens)
+        for number, mel, frames in zip(ready, mels.cpu(), durations.sum(1).tolist(), strict=True):
+            yield number, self.heard(mel[:, :frames], requests[number].seed)
 
     def state(self) -> dict:
         """Everything beside the weights that rebuilds this system, as plain JSON."""

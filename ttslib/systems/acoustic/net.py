@@ -232,11 +232,16 @@ class Net(nn.Module):
         }
         return terms, {"durations": durations, "mel": self.log_mel(predicted)}
 
-    def infer(self, text: Tensor, speaker: Tensor, language: Tensor, rate: float = 1.0) -> tuple[Tensor, Tensor]:
-        """Log-mel `(1, m, t)` and durations `(1, n)` for ids `(1, n)`; `rate` 2 speaks twice as fast."""
+    def infer(
+        self, text: Tensor, speaker: Tensor, language: Tensor, rate: float | Tensor = 1.0, tokens: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Log-mel `(b, m, t)` and durations `(b, n)` for ids `(b, n)`, of which `tokens` `(b,)` count (all, if not given);
+        `rate` 2, a number or `(b, 1)`, speaks twice as fast. Padding takes no time."""
         mask = torch.ones_like(text, dtype=torch.bool)
+        if tokens is not None:
+            mask = torch.arange(text.shape[1], device=text.device) < tokens[:, None]
         h = self.hidden(text, mask, speaker, language)
-        durations = (self.durations(h, mask).float().exp() / rate).round().clamp(min=1).long()
+        durations = (self.durations(h, mask).float().exp() / rate).round().clamp(min=1).long() * mask
         token, place, seen = alignment.expand(durations)
         predicted = self.decoder(at(h, token), place_features(durations, token, place), seen)
         return self.log_mel(predicted), durations

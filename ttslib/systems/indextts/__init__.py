@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ttslib import adapt, attempts, attention, audio, codecs, prompts, reading
+from ttslib import adapt, attempts, attention, audio, batching, codecs, prompts, reading
 from ttslib.dataset import BadClip, Example
 from ttslib.packing import Ids
 from ttslib.params import Params, ParamsError, validate
@@ -250,6 +250,11 @@ class System:
             return synthesis.sound(self, sample, reference, seed, speaking_rate)
         finally:
             self.net.train(was_training)
+
+    def synthesize_each(self, requests: Sequence[batching.Request]) -> batching.Given:
+        """`synthesize` of several together, as each is through (`batching.each`)."""
+        with batching.evaluating(self.net), torch.no_grad():
+            yield from synthesis.each(self, requests)
 
     def state(self) -> dict:
         """Everything beside the weights that rebuilds this system, as plain JSON."""

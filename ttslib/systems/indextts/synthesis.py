@@ -1,12 +1,14 @@
 """How a `System` speaks: a text made ready for the network, its codes, again where they run away, and their sound."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from ttslib import attempts, audio
+from ttslib import attempts, audio, batching, reading
+from ttslib.attempts import Spoken
 from ttslib.codecs import CodecError
 from ttslib.dataset import Example
 from ttslib.params import ParamsError
@@ -51,11 +53,15 @@ def told(system, speaking_rate: float) -> bool:
     return system.net.drop_duration is not None and speaking_rate != 1.0 and bool(system.pace)
 
 
+def limit(system, ready: Example) -> int:
+    """Codes after which a `sample` is a runaway."""
+    most = min(system.p.indextts.longest, system.net.shape.mel_positions - 3)
+    return attempts.limit(most, system.pace, int(ready["text_len"]))
+
+
 def codes(system, ready: Example, seed: int) -> Tensor:
     """The codes of a `sample`, the stop id last if it comes within the limit."""
-    most = min(system.p.indextts.longest, system.net.shape.mel_positions - 3)
-    most = attempts.limit(most, system.pace, int(ready["text_len"]))
-    return speaking.generate(system.net, ready, system.p.indextts, most, seed, attempts.LEAST)
+    return speaking.generate(system.net, ready, system.p.indextts, limit(system, ready), seed, attempts.LEAST)
 
 
 def sound(system, ready: Example, reference: voices.Reference, seed: int, speaking_rate: float) -> Tensor:
@@ -65,12 +71,54 @@ def sound(system, ready: Example, reference: voices.Reference, seed: int, speaki
     tries = system.p.indextts.tries
     tokens = int(ready["text_len"])
     spoken = attempts.spoken(lambda s: codes(system, ready, s).tolist(), system, tokens, tries, seed)
+    return heard(system, spoken, ready, reference, seed, speaking_rate)
+
+
+def heard(
+    system, spoken: Spoken, ready: Example, reference: voices.Reference, seed: int, speaking_rate: float
+) -> Tensor:
+    """Waveform `(samples,)` of what was `spoken`."""
     if spoken.ended != "stop":
-        seconds = len(spoken.codes) * system.frame_seconds
+        seconds, tokens = len(spoken.codes) * system.frame_seconds, int(ready["text_len"])
         print(f"no end after {seconds:.1f} s ({spoken.ended}), cut off there: {tokens} text tokens", file=sys.stderr)
     wav = decoded(system, ready, spoken.codes, reference.decoder, seed)
     stretch = speaking_rate != 1.0 and not told(system, speaking_rate)
     return audio.stretched(wav, speaking_rate) if stretch else wav
+
+
+def together(
+    system, ready: Sequence[Example], items: Sequence[int], seeds: Sequence[int]
+) -> Iterator[tuple[int, Spoken]]:
+    """An attempt at each of these items of `ready`, together: `(item, Spoken)` as each ends."""
+    state, samples = system.codec_state, [ready[item] for item in items]
+    most = [limit(system, one) for one in samples]
+    speech = speaking.Together(system.net, samples, system.p.indextts, most, seeds, attempts.LEAST)
+    while speech.items:
+        for place, said in speech.step().items():
+            yield items[place], attempts.attempt(said.tolist(), state["special"]["stop"], state["frame_rate"])
+
+
+def each(system, requests: Sequence[batching.Request]) -> batching.Given:
+    """See `batching.each`: codes of all requests together, their sound one by one."""
+
+    def made(one: batching.Request) -> tuple[Example, voices.Reference]:
+        reference, lang = (
+            moved(system, system.reference(one.voice)),
+            reading.known(one.lang, system.languages, "language"),
+        )
+        if mute := system.mute:
+            raise CodecError(mute)
+        return sample(system, one.text, reference, lang, one.speaking_rate), reference
+
+    found, refused = batching.prepared(requests, made)
+    yield from refused
+    numbers, ready = list(found), [example for example, _ in found.values()]
+    tokens, seeds = [int(one["text_len"]) for one in ready], [requests[number].seed for number in numbers]
+    attempt = partial(together, system, ready)
+    for item, spoken in attempts.together(attempt, system, tokens, system.p.indextts.tries, seeds):
+        (example, reference), one = found[numbers[item]], requests[numbers[item]]
+        how = (spoken, example, reference, one.seed, one.speaking_rate)
+        yield numbers[item], batching.attempted(partial(heard, system, *how))
 
 
 def decoded(system, ready: Example, codes: Tensor, decoder: Mapping[str, Tensor], seed: int = 0) -> Tensor:

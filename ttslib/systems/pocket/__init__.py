@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ttslib import adapt, attempts, attention, audio, checkpoint, codecs, prompts, reading, vocab
+from ttslib import adapt, attempts, attention, audio, batching, checkpoint, codecs, prompts, reading, vocab
 from ttslib.dataset import BadClip, Example
 from ttslib.params import Params, ParamsError, validate
 from ttslib.systems import coded
@@ -239,10 +239,23 @@ class System:
         self.net.eval()
         try:
             lang = reading.known(lang, self.languages, "language")
-            wav = synthesis.spoken(self, text, reference, lang, seed)
+            return synthesis.spoken(self, text, reference, lang, seed, speaking_rate)
         finally:
             self.net.train(was_training)
-        return wav if speaking_rate == 1.0 else audio.stretched(wav, speaking_rate)
+
+    @torch.no_grad()
+    def stream(self, text: str, voice: str | None = None, seed: int = 0, lang: str | None = None) -> Iterator[Tensor]:
+        """The waveform of `synthesize` in chunks `(samples,)`, a frame as soon as it is drawn; joined they are the same, up
+        to rounding (1e-6). Only with a codec whose decoder streams (`codecs.Streaming`); see `ttslib.streaming`."""
+        reference = self.reference(voice)
+        with batching.evaluating(self.net):
+            lang = reading.known(lang, self.languages, "language")
+            yield from synthesis.streamed(self, text, reference, lang, seed)
+
+    def synthesize_each(self, requests: Sequence[batching.Request]) -> batching.Given:
+        """`synthesize` of several together, as each is through (`batching.each`)."""
+        with batching.evaluating(self.net), torch.no_grad():
+            yield from synthesis.each(self, requests)
 
     def state(self) -> dict:
         """Everything beside the weights that rebuilds this system, as plain JSON."""

@@ -5,6 +5,7 @@ rotary positions over interleaved pairs in fp32, queries of `attn_dim`, keys and
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,10 +15,14 @@ from torch import Tensor, nn
 
 @dataclass
 class State:
-    """Keys and values of what a stream has read: of each layer `(2, batch, room, heads, width)`, the first `read` valid."""
+    """Keys and values of what streams have read: of each layer `(2, batch, room, heads, width)`, the first `read` valid.
+
+    Streams of different lengths end at the same place: before each are `blank` positions `(batch,)` that do not count.
+    """
 
     caches: list[Tensor]
     read: int = 0
+    blank: Tensor | None = None
 
     def room(self, more: int) -> None:
         """Make place for so many positions more; grows by doubling."""
@@ -26,9 +31,39 @@ class State:
             size = max(need, 2 * have)
             self.caches = [F.pad(cache, (0, 0, 0, 0, 0, size - have)) for cache in self.caches]
 
-    def copied(self) -> "State":
-        """The same reading, to go on from in another way."""
-        return State([cache[:, :, : self.read].clone() for cache in self.caches], self.read)
+    def copied(self, more: int = 0) -> "State":
+        """The same reading, to go on from in another way, with place for so many positions more."""
+        return joined([self], more)
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Only these streams, in this order, from now on; in place."""
+        index = torch.tensor(rows, device=self.caches[0].device)
+        for cache in self.caches:
+            cache[:, : len(rows), : self.read] = cache[:, index, : self.read]
+        self.caches = [cache[:, : len(rows)] for cache in self.caches]
+        self.blank = self.blank if self.blank is None else self.blank[index]
+
+    def seen(self, more: int) -> Tensor | None:
+        """Which positions `(batch, 1, 1 or more, read + more)` the next ones may attend to; None for all before them."""
+        places = torch.arange(self.read + more, device=self.caches[0].device)
+        causal = places <= self.read + torch.arange(more, device=places.device)[:, None]
+        if self.blank is not None:
+            return causal & (places >= self.blank[:, None, None])[:, None]
+        return causal if more > 1 and self.read else None
+
+
+def joined(states: Sequence[State], more: int) -> State:
+    """Streams read apart, side by side, with place for so many positions more."""
+    read, made = max(state.read for state in states), []
+    for caches in zip(*(state.caches for state in states), strict=True):
+        rows = sum(cache.shape[1] for cache in caches)
+        out, first = caches[0].new_zeros(2, rows, read + more, *caches[0].shape[3:]), 0
+        for cache, state in zip(caches, states, strict=True):
+            out[:, first : first + cache.shape[1], read - state.read : read] = cache[:, :, : state.read]
+            first += cache.shape[1]
+        made.append(out)
+    counts = [read - state.read for state in states for _ in range(state.caches[0].shape[1])]
+    return State(made, read, torch.tensor(counts, device=made[0].device) if any(counts) else None)
 
 
 class Attention(nn.Module):
@@ -39,9 +74,11 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(heads * width, dim, bias=False)
 
     def forward(
-        self, x: Tensor, turn: tuple[Tensor, Tensor], blocks: tuple[int, ...] | None, cache: Tensor | None, read: int
-    ) -> Tensor:
-        """`(batch, length, dim)`; `turn` are those of its positions. With a `cache`, what was `read` comes before `x`."""
+        self, x: Tensor, turn: tuple[Tensor, Tensor], blocks: tuple[int, ...] | None, cache: Tensor | None, read: int,
+        seen: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
+        """`(batch, length, dim)`; `turn` are those of its positions. With a `cache`, what was `read` comes before `x`, and
+        `seen` says what of it counts (`State.seen`)."""
         q, k, v = self.in_proj(x).unflatten(-1, (-1, self.width)).split([self.heads, self.kv_heads, self.kv_heads], -2)
         q, k = turned(q, turn), turned(k, turn)
         if cache is not None:
@@ -55,10 +92,7 @@ class Attention(nn.Module):
             out = torch.cat([F.scaled_dot_product_attention(*s, is_causal=True, **shared) for s in spans], 2)
         elif cache is None or read == 0:
             out = F.scaled_dot_product_attention(q, k, v, is_causal=True, **shared)
-        elif x.shape[1] == 1:
-            out = F.scaled_dot_product_attention(q, k, v, **shared)
         else:
-            seen = torch.ones(x.shape[1], k.shape[2], dtype=torch.bool, device=x.device).tril(read)
             out = F.scaled_dot_product_attention(q, k, v, seen, **shared)
         return self.out_proj(out.transpose(1, 2).flatten(2))
 
@@ -101,9 +135,10 @@ class Transformer(nn.Module):
     def read(self, x: Tensor, state: State) -> Tensor:
         """What follows the reading so far, `(batch, length, dim)`; the state then has read it too."""
         state.room(x.shape[1])
-        turn = turns(torch.arange(state.read, state.read + x.shape[1], device=x.device)[None], self.width, self.period)
+        places, seen = torch.arange(state.read, state.read + x.shape[1], device=x.device)[None], state.seen(x.shape[1])
+        turn = turns(places if state.blank is None else places - state.blank[:, None], self.width, self.period)
         for layer, cache in zip(self.layers, state.caches, strict=True):
-            x = layer(x, turn, None, cache, state.read)
+            x = layer(x, turn, None, cache, state.read, seen)
         state.read += x.shape[1]
         return x
 

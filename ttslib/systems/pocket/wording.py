@@ -133,6 +133,11 @@ def chunks(text: str, flags: Flags, encode: Callable[[str], Sequence[int]], most
     return [piece.strip() for piece in packed]
 
 
+def sentences(text: str) -> list[str]:
+    """A text behind each mark that ends a sentence, of any script; none of a text without a letter or figure."""
+    return [part.strip() for part in _cut(text, ENDS)] if any(map(str.isalnum, text)) else []
+
+
 def _cut(text: str, marks: re.Pattern[str]) -> list[str]:
     """A text behind each run of marks that has words on either side and does not stand inside a number or name."""
     cuts = [0]

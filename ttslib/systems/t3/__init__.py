@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ttslib import adapt, attempts, attention, audio, codecs, prompts, reading, voice_encoder
+from ttslib import adapt, attempts, attention, audio, batching, codecs, prompts, reading, voice_encoder
 from ttslib.dataset import BadClip, Example
 from ttslib.params import Params, ParamsError, validate
 from ttslib.systems import coded
@@ -241,8 +241,12 @@ class System:
             spoken = synthesis.spoken(self, sample, seed)
         finally:
             self.net.train(was_training)
-        wav = self.codec.decode(spoken.codes, reference.decoder or None, seed)
-        return wav if speaking_rate == 1.0 else audio.stretched(wav, speaking_rate)
+        return synthesis.sound(self, spoken, reference, seed, speaking_rate)
+
+    def synthesize_each(self, requests: Sequence[batching.Request]) -> batching.Given:
+        """`synthesize` of several together, as each is through (`batching.each`)."""
+        with batching.evaluating(self.net):
+            yield from synthesis.each(self, requests)
 
     def state(self) -> dict:
         """Everything beside the weights that rebuilds this system, as plain JSON."""

@@ -1,11 +1,13 @@
 """How a `System` speaks: a text made ready for the network, its codes as they come, and again where they run away."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
+from torch import Tensor
 
-from ttslib import attempts
+from ttslib import attempts, audio, batching, reading
+from ttslib.attempts import Spoken
 from ttslib.dataset import Example
 from ttslib.systems.t3 import speaking
 from ttslib.systems.t3.voices import Reference
@@ -31,16 +33,64 @@ def sample(system, text: str, reference: Reference, lang: str) -> Example:
     return {name: value.to(system.net.device) for name, value in made.items()}
 
 
+def limit(system, ready: Example) -> int:
+    """Codes after which a `sample` is a runaway."""
+    most = min(system.p.t3.longest, system.net.shape.speech_positions - 2)
+    return attempts.limit(most, system.pace, int(ready["text_len"]))
+
+
 def stream(system, ready: Example, seed: int) -> Iterator[int]:
     """The codes of a `sample` as they come, the stop id last if it comes within the limit."""
-    generator, state = torch.Generator().manual_seed(seed), system.codec_state
-    most = min(system.p.t3.longest, system.net.shape.speech_positions - 2)
-    most, static = attempts.limit(most, system.pace, int(ready["text_len"])), system.net.device.type == "cuda"
-    more = {"least": attempts.LEAST, "only_codes": state["vocab"], "static": static}
-    return speaking.generate(system.net, ready, system.p.t3, most, generator, **more)
+    generator, more = torch.Generator().manual_seed(seed), (attempts.LEAST, system.codec_state["vocab"])
+    return speaking.generate(system.net, ready, system.p.t3, limit(system, ready), generator, *more)
 
 
-def spoken(system, ready: Example, seed: int) -> attempts.Spoken:
+def spoken(system, ready: Example, seed: int) -> Spoken:
     """The first attempt that ends by itself, else the best of `t3.tries`."""
     again = partial(stream, system, ready)
     return attempts.spoken(again, system, int(ready["text_len"]), system.p.t3.tries, seed)
+
+
+def streams(
+    system, ready: Sequence[Example], items: Sequence[int], seeds: Sequence[int]
+) -> Iterator[tuple[int, Spoken]]:
+    """An attempt at each of these items of `ready`, together: `(item, Spoken)` as each ends."""
+    state, samples = system.codec_state, [ready[item] for item in items]
+    most = [limit(system, one) for one in samples]
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    more = (attempts.LEAST, state["vocab"])
+    speech = speaking.Together(system.net, samples, system.p.t3, max(most), generators, *more)
+    followed = [attempts.Attempt(state["special"]["stop"], state["frame_rate"]) for _ in items]
+    while speech.items:
+        done = {}
+        for place, code in speech.step().items():
+            made = followed[place].take(code)
+            if made is None and speech.count == most[place]:
+                made = followed[place].cut()
+            if made is not None:
+                done[place] = made
+        speech.leave(done)
+        yield from ((items[place], made) for place, made in done.items())
+
+
+def each(system, requests: Sequence[batching.Request]) -> batching.Given:
+    """See `batching.each`: codes of all requests together, their sound one by one."""
+
+    def made(one: batching.Request) -> tuple[Example, Reference]:
+        reference = system.reference(one.voice)
+        return sample(system, one.text, reference, reading.known(one.lang, system.languages, "language")), reference
+
+    found, refused = batching.prepared(requests, made)
+    yield from refused
+    numbers, ready = list(found), [example for example, _ in found.values()]
+    tokens, seeds = [int(one["text_len"]) for one in ready], [requests[number].seed for number in numbers]
+    attempt = partial(streams, system, ready)
+    for item, speech in attempts.together(attempt, system, tokens, system.p.t3.tries, seeds):
+        one, reference = requests[numbers[item]], found[numbers[item]][1]
+        yield numbers[item], batching.attempted(partial(sound, system, speech, reference, one.seed, one.speaking_rate))
+
+
+def sound(system, speech: Spoken, reference: Reference, seed: int, speaking_rate: float) -> Tensor:
+    """Waveform `(samples,)` at `system.rate`."""
+    wav = system.codec.decode(speech.codes, reference.decoder or None, seed)
+    return wav if speaking_rate == 1.0 else audio.stretched(wav, speaking_rate)

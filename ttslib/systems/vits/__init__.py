@@ -10,16 +10,17 @@ or lend its sound alone (`vits.vocoder`: the text side starts fresh).
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from transformers import VitsConfig, VitsModel
 
-from ttslib import adapt, losses, reading
+from ttslib import adapt, batching, losses, reading
 from ttslib.dataset import BadClip, Example
 from ttslib.params import Params, ParamsError, validate
-from ttslib.systems.vits import configs, discriminator, features, letters, net, sources, storage
+from ttslib.systems.vits import configs, discriminator, features, letters, net, sources, speaking, storage
 from ttslib.units import UnitsError
 from ttslib.vocab import restore
 from ttslib.vocab.characters import Characters
@@ -238,20 +239,40 @@ class System:
         self, text: str, voice: str | None = None, seed: int = 0, lang: str | None = None, speaking_rate: float = 1.0
     ) -> Tensor:
         """Mono waveform `(samples,)` at `rate`, the same for the same seed. Raises `UnitsError` for unknown letters."""
+        ids, speaker = self.ready(text, voice, lang)
+        with self.speaking() as vits, seeded(seed, vits.device):
+            wav = self.generator.infer(ids, speaker if self.config.num_speakers > 1 else None, speaking_rate)
+        return wav.float().cpu()
+
+    def synthesize_each(self, requests: Sequence[batching.Request]) -> batching.Given:
+        """`synthesize` of several together (`batching.each`), all given at the end."""
+        ready, refused = batching.prepared(requests, lambda one: self.ready(one.text, one.voice, one.lang))
+        yield from refused
+        if not ready:
+            return
+        with self.speaking() as vits, torch.no_grad():
+            priors, voices = [], []
+            for number, (ids, speaker) in ready.items():
+                voices.append(self.generator.voice(torch.tensor([speaker], device=vits.device)))
+                with seeded(requests[number].seed, vits.device):
+                    priors.append(speaking.prior(vits, ids, voices[-1], requests[number].speaking_rate))
+            wavs = speaking.sounds(vits, priors, None if voices[0] is None else voices)
+        yield from zip(ready, (wav.float().cpu() for wav in wavs), strict=True)
+
+    def ready(self, text: str, voice: str | None, lang: str | None) -> tuple[Tensor, int]:
+        """Ids `(1, tokens)` of a raw text, and the index of a speaker. Raises `UnitsError`, `ParamsError`."""
         lang, speaker = reading.known(lang, self.languages, "language"), self.voice(voice)
         if not (spoken := self.tokenizer.normalise(text, lang)):
             raise UnitsError(f"nothing to speak: the text is {text!r}; give a text with letters")
-        vits, was_training = self.generator.vits, self.generator.training
-        ids = torch.tensor([self.ids(spoken, lang)], device=vits.device)
+        return torch.tensor([self.ids(spoken, lang)], device=self.generator.vits.device), speaker
+
+    @contextmanager
+    def speaking(self) -> Iterator[VitsModel]:
+        """The network in evaluation, at the noise that the params ask for."""
+        vits = self.generator.vits
         vits.noise_scale, vits.noise_scale_duration = self.p.vits.noise, self.p.vits.noise_duration
-        self.generator.eval()
-        try:
-            with torch.random.fork_rng(devices=[vits.device] if vits.device.type == "cuda" else []):
-                torch.manual_seed(seed)
-                wav = self.generator.infer(ids, speaker if self.config.num_speakers > 1 else None, speaking_rate)
-        finally:
-            self.generator.train(was_training)
-        return wav.float().cpu()
+        with batching.evaluating(self.generator):
+            yield vits
 
     def state(self) -> dict:
         """Everything beside the weights that rebuilds this system, as plain JSON."""
@@ -289,3 +310,11 @@ class System:
         made = cls(*sources.read(str(source)))
         made.generator.eval()
         return made
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Torch's random state is that of `seed` inside, and as it was afterwards."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
