@@ -212,6 +212,7 @@ class Files:
         self.nets = dict(system.nets)
         self.clips = dict(zip(train.ids, [file.stem for file in train.files], strict=True))
         self.fingerprint = fingerprint(system, p, engine, guard)
+        self.fingerprint["shards"] = train.layout and {"index": train.layout, "data.window": p.data.window}
 
     def begin(self) -> None:
         """Write what describes a new run: resolved params, clips, versions."""
