@@ -23,7 +23,7 @@ import psutil
 import soundfile
 import torch
 
-from ttslib import audio, dataset, manifest, params
+from ttslib import audio, dataset, encoding, manifest, params
 from ttslib.manifest import Row
 from ttslib.systems import system_class
 
@@ -58,7 +58,7 @@ def start(folder: Path, p: params.Params, ram_gb: float) -> dict[str, float]:
     before, said = psutil.Process().memory_info().rss, io.StringIO()
     with contextlib.redirect_stderr(said):
         read = functools.partial(waveform, made)
-        found = dataset.encode_all(system, made.split("train"), read, folder / "cache", ram_gb)
+        found = encoding.encode_all(system, made.split("train"), read, folder / "cache", ram_gb)
     clock.append(time.perf_counter())
     grown = (psutil.Process().memory_info().rss - before) / 2**30
     next(dataset.loader(found, dataset.Stream(found.lengths, p.data.frames, seed=1), 0, pin=False))

@@ -94,6 +94,11 @@ def preparing(folder: Path, count: int) -> dict:
 def starting(folder: Path, count: int) -> dict:
     from ttslib import dataset, manifest
 
+    try:
+        from ttslib.features import row_key
+    except ModuleNotFoundError:  # the commit before may be older than that module
+        from ttslib.dataset import row_key
+
     stages = Stages()
     found = stages("read", lambda: manifest.read(folder))
     stages("digest", lambda: found.digest)
@@ -104,7 +109,7 @@ def starting(folder: Path, count: int) -> dict:
         features = dataset.Features([], [], [])
         for row in found.split("train"):
             features.ids.append(row.id)
-            features.files.append(cache / f"{dataset.row_key(row)}.safetensors")
+            features.files.append(cache / f"{row_key(row)}.safetensors")
             features.lengths.append(round(row.seconds * FRAMES))
         return features
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ttslib import dataset, manifest, params, pipeline
+from ttslib import dataset, encoding, manifest, params, pipeline
 from ttslib.systems import system_class
 
 
@@ -109,7 +109,7 @@ def encoded(p, spoken, tmp_path_factory):
     rows = [*rows[:-1], replace(rows[-1], speaker="lonely")]
     fresh = system_class(p.system).fresh(p, rows)
     cache = tmp_path_factory.mktemp("features")
-    return rows, dataset.encode_all(fresh, rows, pipeline.reader(fresh, spoken), cache, 1.0)
+    return rows, encoding.encode_all(fresh, rows, pipeline.reader(fresh, spoken), cache, 1.0)
 
 
 @pytest.fixture

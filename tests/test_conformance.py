@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ttslib import adapt, dataset, losses, params, pipeline
+from ttslib import adapt, dataset, encoding, losses, params, pipeline
 from ttslib.params import ParamsError
 from ttslib.session import adamw
 from ttslib.step import counters, halves
@@ -33,7 +33,7 @@ def encoded(name, spoken, tmp_path_factory):
     rows = spoken.split("train")
     system = system_class(name).fresh(p, rows)
     cache = tmp_path_factory.mktemp("features")
-    return p, rows, dataset.encode_all(system, rows, lambda r: pipeline.recording(spoken, r, system.rate), cache, 1.0)
+    return p, rows, encoding.encode_all(system, rows, lambda r: pipeline.recording(spoken, r, system.rate), cache, 1.0)
 
 
 @pytest.fixture

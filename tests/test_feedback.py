@@ -16,7 +16,8 @@ from training import small
 
 from ttslib import audio, checkpoint, dataset, exhibits, feedback, generation, manifest, pipeline, transcripts
 from ttslib.checkpoint import CheckpointError
-from ttslib.dataset import Features, Stream, repeated
+from ttslib.dataset import Features, Stream
+from ttslib.features import joined, repeated
 from ttslib.feedback import Corrected, FeedbackError, Flagged, Rejected, making
 from ttslib.feedback.comparing import compared, of_run, sentences
 from ttslib.feedback.gathering import gathered
@@ -347,7 +348,7 @@ def test_an_epoch_has_every_clip_as_often_as_asked_and_replays_its_share(spoken,
     beside = found.beside(spoken)
     train = clips[1]
     own = Features([r.id for r in found.manifest.rows], [Path("x.st")] * 2, [90, 70], [{"id": "bad"}])
-    both = dataset.joined(train, {"own": own})
+    both = joined(train, {"own": own})
     assert both.ids == [row.id for row in beside.split("train")]
     english = Features(["en/1", "en/2"], [Path("e.st")] * 2, [50, 60])
     mixed = found.mixed(both, {"en": english})

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 
-from ttslib import dataset, generation, items, params, pipeline
+from ttslib import encoding, generation, items, params, pipeline
 from ttslib.__main__ import main
 from ttslib.generation import generate
 from ttslib.items import GenerationError, Item
@@ -49,7 +49,7 @@ def coded(spoken, tmp_path_factory):
     rows = spoken.split("train")[:4]
     system = system_class("t3").fresh(p, rows)
     cache = tmp_path_factory.mktemp("features")
-    system.measure(dataset.encode_all(system, rows, lambda r: pipeline.recording(spoken, r, system.rate), cache, 1.0))
+    system.measure(encoding.encode_all(system, rows, lambda r: pipeline.recording(spoken, r, system.rate), cache, 1.0))
     return system
 
 

@@ -5,7 +5,7 @@ import torch
 from test_contract import as_it_was
 from training import assert_same, history, small
 
-from ttslib import checkpoint, dataset, params, pipeline, runs, session, step, train
+from ttslib import checkpoint, dataset, encoding, params, pipeline, runs, session, step, train
 from ttslib.step import TrainError
 from ttslib.systems import system_class
 from ttslib.systems.acoustic import System
@@ -104,7 +104,7 @@ def vits(spoken, tmp_path_factory):
     rows = spoken.split("train")
     first = system_class("vits").fresh(p, rows)
     read = pipeline.reader(first, spoken)
-    features = dataset.encode_all(first, rows, read, tmp_path_factory.mktemp("features"), 1.0)
+    features = encoding.encode_all(first, rows, read, tmp_path_factory.mktemp("features"), 1.0)
     order = dataset.plan(features.lengths, 250, 0, 0)
     return p, rows, [dataset.collate([features[i] for i in some]) for some in order if len(some) > 1][:2]
 

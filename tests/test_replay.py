@@ -14,7 +14,8 @@ from training import assert_same, small
 
 from ttslib import checkpoint, dataset, forgetting, manifest, pipeline, runs, train
 from ttslib.checkpoint import CheckpointError
-from ttslib.dataset import DatasetError, Features, Position, Stream, chosen, joined
+from ttslib.dataset import DatasetError, Features, Position, Stream, chosen
+from ttslib.features import joined
 from ttslib.params import ParamsError
 from ttslib.systems import system_class
 from ttslib.track import Track

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ttslib import audio, dataset, losses, manifest, pairs, params, pipeline, step, styles
+from ttslib import audio, dataset, encoding, losses, manifest, pairs, params, pipeline, step, styles
 from ttslib.__main__ import main
 from ttslib.dataset import BadClip
 from ttslib.params import ParamsError
@@ -33,7 +33,7 @@ def found(tmp_path_factory):
 @pytest.fixture(scope="module")
 def encoded(found, tmp_path_factory):
     rows, fresh = found.split("train"), System.fresh(asked(), found.split("train"))
-    return dataset.encode_all(fresh, rows, pipeline.reader(fresh, found), tmp_path_factory.mktemp("features"), 1.0)
+    return encoding.encode_all(fresh, rows, pipeline.reader(fresh, found), tmp_path_factory.mktemp("features"), 1.0)
 
 
 @pytest.fixture

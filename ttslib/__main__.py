@@ -1,6 +1,7 @@
 """`python -m ttslib <verb>` (or `ttslib <verb>`): the notebooks' jobs without a notebook.
 
     prepare  params/am.yaml                    corpus -> manifest and features
+    shard    params/am.yaml --out s3://bucket/am    features as shards, for data.shards=s3://bucket/am
     preflight params/am.yaml vocab.base=file   what tokenizers would do to the language, and what to do about it
     merge    params/am.yaml vocab.base=file    -> outputs/am/tokenizer/
     extend   params/am.yaml adapt.base=folder  -> outputs/am/acoustic/extended/
@@ -75,6 +76,7 @@ def expected() -> tuple[type[Exception], ...]:
         quality,
         recognise,
         runs,
+        shards,
         similarity,
         styles,
         testsets,
@@ -88,13 +90,14 @@ def expected() -> tuple[type[Exception], ...]:
     from ttslib.pairs.supertonic import RuntimeMissing
 
     return (
-        params.ParamsError, CorpusError, manifest.ManifestError, dataset.DatasetError, checkpoint.CheckpointError,
-        runs.RunError, train.TrainError, adapt.AdaptError, units.UnitsError, audio.AudioError, espeak.EspeakError,
-        codecs.CodecError, disk.DiskError, items.GenerationError, styles.StyleError, RuntimeMissing, Refused,
-        pairs.PairError, BuildError, dataset.BadClip, recognise.RecogniserError, similarity.SimilarityError,
-        quality.QualityError, testsets.TestsetError, listen.ListenError, listen.SoundError, listen.AnswersError,
-        baselines.BaselineError, feedback.FeedbackError, compare.CompareError, throughput.BenchError, deploy.DeployError,
-        FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError,
+        params.ParamsError, CorpusError, manifest.ManifestError, dataset.DatasetError, shards.ShardError,
+        checkpoint.CheckpointError, runs.RunError, train.TrainError, adapt.AdaptError, units.UnitsError,
+        audio.AudioError, espeak.EspeakError, codecs.CodecError, disk.DiskError, items.GenerationError,
+        styles.StyleError, RuntimeMissing, Refused, pairs.PairError, BuildError, dataset.BadClip,
+        recognise.RecogniserError, similarity.SimilarityError, quality.QualityError, testsets.TestsetError,
+        listen.ListenError, listen.SoundError, listen.AnswersError, baselines.BaselineError, feedback.FeedbackError,
+        compare.CompareError, throughput.BenchError, deploy.DeployError, FileNotFoundError,
+        IsADirectoryError, NotADirectoryError, PermissionError,
     )  # fmt: skip
 
 
@@ -105,6 +108,7 @@ def parser() -> argparse.ArgumentParser:
     parsers = top.add_subparsers(required=True, metavar="verb")
     for name, verb, text in (
         ("prepare", verbs.prepare, "corpus -> manifest and features"),
+        ("shard", verbs.shard, "write features as shards, to be streamed in training"),
         ("preflight", verbs.preflight, "what tokenizers would do to the language"),
         ("merge", verbs.merge, "teach a tokenizer the language"),
         ("extend", verbs.extend, "grow a trained model's rows for the language"),
@@ -120,6 +124,8 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(verb=verb)
         if name == "prepare":
             sub.add_argument("--again", action="store_true", help="read the corpus anew even if a manifest exists")
+        if name == "shard":
+            sub.add_argument("--out", required=True, help="folder or URL (s3://bucket/folder) that has no shards yet")
         if name == "compare":
             sub.add_argument(
                 "--systems", help="names, as in acoustic,t3 (default: all that train from scratch and speak)"

@@ -1,199 +1,34 @@
-"""Manifest + `system.encode` -> cached features -> padded batches by a frames budget; order = f(seed, epoch).
+"""Features -> padded batches by a frames budget; order = f(seed, epoch), and it goes on from any position."""
 
-Every feature is computed once per system, tokenizer and clip, kept on disk under a content hash and in RAM while the
-budget lasts. A clip that cannot be encoded is quarantined with its reason: it neither stops a run nor vanishes.
-"""
-
-import hashlib
-import json
 import math
-import os
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ttslib import disk
+from ttslib.features import BadClip, DatasetError, Example, Features
+from ttslib.windows import Ahead
 
-Example = dict[str, Tensor]
-PROBES, OVERHEAD, WORTH_SAYING = 32, 700, 0.1  # clips, bytes a tensor, share of the budget
 JITTER = 0.03  # of a length: 0.15 gives clips other companions in every epoch, and pads three times as much
 ORDER = 2  # the version of `plan`: a run goes on only in the order in which it began
 
-
-class BadClip(ValueError):
-    """A clip that a system cannot learn from; the message says why."""
-
-
-class DatasetError(ValueError):
-    """No usable clip is left, or too many are bad."""
-
-
-@dataclass
-class Features:
-    """The encoded examples of some manifest rows, in their order: a sequence of `dict[str, Tensor]` (CPU, unpadded)."""
-
-    ids: list[str]
-    files: list[Path]
-    lengths: list[int]
-    """frames of each example: the last axis of the tensor the system names in `length_of`"""
-    quarantined: list[dict] = field(default_factory=list)
-    ram: dict[int, Example] = field(default_factory=dict)
-    replayed: int = 0
-    """so many examples at the end are the base language's, of which `Stream` takes a share an epoch"""
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def digest(self) -> str:
-        """Names the clips and what their features were computed from."""
-        told = [[clip, file.stem] for clip, file in zip(self.ids, self.files, strict=True)]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
-
-    def __getitem__(self, index: int) -> Example:
-        """Raises `DatasetError` where its file has gone or changed since it was encoded."""
-        if index in self.ram:
-            return self.ram[index]
-        try:
-            return load_file(self.files[index])
-        except (SafetensorError, OSError) as error:
-            why = "it is gone" if isinstance(error, FileNotFoundError) else error
-            raise DatasetError(
-                f"{self.files[index]}: the features of clip {self.ids[index]} cannot be read: {why}"
-            ) from None
-
-
-def encode_all(system, rows: Sequence, read: Callable, cache: Path, ram_gb: float) -> Features:
-    """Encode `rows` with `system`, reusing what `cache` holds; what will not be small is foretold on stderr.
-
-    `read(row) -> Tensor (samples,)` at `system.rate`. Raises `DatasetError` when nothing survives.
-    """
-    from tqdm import tqdm
-
-    folder = cache / system.feature_key[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    disk.sweep(folder, "*.tmp")
-    features, budget = Features([], [], []), ram_gb * 2**30
-
-    def made(row) -> tuple[Path, Example]:
-        file = folder / f"{row_key(row)}.safetensors"
-        return file, cached(file) or keep(file, checked(system.encode(row, read(row))))
-
-    if (expected := foretold(rows, lambda row: made(row)[1])) > WORTH_SAYING * budget:
-        hours, share = sum(row.end - row.start for row in rows) / 3600, min(1.0, budget / expected)
-        rest = "" if share == 1 else f"; data.ram_gb={ram_gb:g} holds {share:.0%}, the others are read in every epoch"
-        print(f"features: {len(rows)} clips, {hours:.2f} h, {expected / 2**30:.2f} GB of RAM{rest}", file=sys.stderr)
-    quiet = not sys.stderr.isatty()
-    for row in tqdm(rows, desc="features", unit="clip", mininterval=10 if quiet else 0.1, delay=5 if quiet else 0):
-        try:
-            file, example = made(row)
-        except BadClip as reason:
-            features.quarantined.append({"id": row.id, "reason": str(reason)})
-            continue
-        size = nbytes(example)
-        if size <= budget:
-            # A loaded tensor is a view of its mapped file: not in RAM yet, and a process may map some 65,000 files.
-            features.ram[len(features)] = {name: tensor.clone() for name, tensor in example.items()}
-            budget -= size
-        features.ids.append(row.id)
-        features.files.append(file)
-        features.lengths.append(example[system.length_of].shape[-1])
-    for bad in features.quarantined:
-        print(f"quarantined {bad['id']}: {bad['reason']}", file=sys.stderr)
-    if not features.ids:
-        reasons = "; ".join(sorted({b["reason"] for b in features.quarantined})) or "there were no clips"
-        raise DatasetError(f"none of {len(rows)} clips can be encoded for {type(system).__name__}: {reasons}")
-    return features
-
-
-def nbytes(example: Example) -> int:
-    """What an example takes in RAM: its tensors, and what Python and torch keep for each."""
-    return sum(t.nbytes + OVERHEAD for t in example.values())
-
-
-def foretold(rows: Sequence, made: Callable) -> float:
-    """Bytes of all rows' examples, from some of them: an example grows with its clip."""
-    size = seconds = 0.0
-    for row in rows[:: -(-len(rows) // PROBES) or 1]:
-        with suppress(BadClip):  # met again, and quarantined, when it is its turn
-            size += nbytes(made(row))
-            seconds += row.end - row.start
-    return size / seconds * sum(row.end - row.start for row in rows) if seconds else 0.0
-
-
-def joined(own: Features, replayed: Mapping[str, Features]) -> Features:
-    """The new language's features followed by those of the base's languages, as one sequence with unique ids."""
-    whole = Features(own.ids[:], own.files[:], own.lengths[:], own.quarantined[:], dict(own.ram))
-    taken = set(own.ids)
-    for lang, more in replayed.items():
-        whole.ram |= {len(whole) + i: example for i, example in more.ram.items()}
-        for clip in more.ids:
-            while clip in taken:
-                clip = f"{lang}-{clip}"
-            taken.add(clip)
-            whole.ids.append(clip)
-        whole.files += more.files
-        whole.lengths += more.lengths
-        whole.quarantined += more.quarantined
-    whole.replayed = len(whole) - len(own)
-    return whole
-
-
-def repeated(features: Features, counts: Mapping[str, int]) -> Features:
-    """The examples named by `counts`, each so many times, as `a`, `a#2`, `a#3`; what is quarantined is not carried over."""
-    made, taken = Features([], [], []), set()
-    for index, clip in enumerate(features.ids):
-        for turn in range(1, counts.get(clip, 0) + 1):
-            name = clip if turn == 1 else f"{clip}#{turn}"
-            while name in taken:
-                name += "#"
-            taken.add(name)
-            if index in features.ram:
-                made.ram[len(made)] = features.ram[index]
-            made.ids.append(name)
-            made.files.append(features.files[index])
-            made.lengths.append(features.lengths[index])
-    return made
-
-
-def row_key(row) -> str:
-    """Names a feature by what it is computed from, so that a changed clip or transcript never meets a stale file."""
-    content = [row.sha, row.start, row.end, row.text, row.lang, row.speaker]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:24]
-
-
-def cached(file: Path) -> Example | None:
-    """The stored example, or None when it is missing or was damaged (it is then computed again, and said so)."""
-    if not file.exists():
-        return None
-    try:
-        return load_file(file)
-    except SafetensorError as error:
-        print(f"feature file {file} is damaged ({error}); computing it again", file=sys.stderr)
-        return None
-
-
-def keep(file: Path, example: Example) -> Example:
-    partial = file.with_suffix(f".{os.getpid()}.tmp")
-    save_file({k: v.contiguous() for k, v in example.items()}, partial)
-    os.replace(partial, file)
-    return example
-
-
-def checked(example: Example) -> Example:
-    for name, tensor in example.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise BadClip(f"{name} is not finite")
-    return example
+__all__ = [
+    "BadClip",
+    "DatasetError",
+    "Example",
+    "Features",
+    "Indices",
+    "Position",
+    "Stream",
+    "chosen",
+    "collate",
+    "loader",
+    "plan",
+    "to_device",
+]  # fmt: skip
 
 
 def plan(lengths: Sequence[int], budget: int, seed: int, epoch: int) -> list[list[int]]:
@@ -258,6 +93,10 @@ class Stream:
     processes: int = 1
     replayed: int = 0
     ratio: float = 0.0
+    shards: Sequence[int] | None = None
+    """number of the shard of each clip, -1 for those that are in none; None where none is"""
+    window: int = 8
+    """shards whose clips are shuffled together; windows follow one another"""
     plans: dict[int, list[list[int]]] = field(default_factory=dict, init=False, repr=False, compare=False)
     """of the two epochs asked for last: the loader reads one while the sampler may be in the next"""
 
@@ -272,11 +111,35 @@ class Stream:
 
     def planned(self, number: int) -> list[list[int]]:
         own = len(self.lengths) - self.replayed
-        if not self.replayed:
+        if not self.replayed and self.shards is None:
             return plan(self.lengths, self.budget, self.seed, number)
-        taken = chosen(own, self.replayed, self.ratio, self.seed, number)
-        batches = plan([self.lengths[i] for i in taken], self.budget, self.seed, number)
-        return [[taken[i] for i in batch] for batch in batches]
+        taken = chosen(own, self.replayed, self.ratio, self.seed, number) if self.replayed else range(own)
+        parts = [taken] if self.shards is None else self.parted(taken, number)
+        batches = []
+        for n, part in enumerate(parts):  # each with draws of its own
+            planned = plan([self.lengths[i] for i in part], self.budget, self.seed, number * len(parts) + n)
+            batches += [[part[i] for i in batch] for batch in planned] if len(part) else []
+        return batches
+
+    def windows(self, number: int) -> list[list[int]]:
+        """The shards of one epoch in the order they are read, `window` at a time."""
+        known = np.unique([shard for shard in {*self.shards} if shard >= 0])
+        # The tag keeps the order of shards apart from the shuffles of `plan` and `chosen`.
+        order = np.random.default_rng([self.seed, number, 0x5A4D]).permutation(known).tolist()
+        return [order[at : at + self.window] for at in range(0, len(order), self.window)]
+
+    def parted(self, taken: Sequence[int], number: int) -> list[list[int]]:
+        """The clips of each window; those in no shard are dealt out to all."""
+        windows, taken = self.windows(number), np.asarray(taken)
+        shard = np.asarray(self.shards)[taken]
+        of = np.zeros(max(self.shards) + 1, int)
+        for n, window in enumerate(windows):
+            of[window] = n
+        place = of[shard]
+        place[shard < 0] = np.arange(np.count_nonzero(shard < 0)) % len(windows)
+        order = np.argsort(place, kind="stable")
+        ends = np.searchsorted(place[order], np.arange(1, len(windows)))
+        return [part.tolist() for part in np.split(taken[order], ends)]
 
     def left(self, position: Position) -> int:
         """Micro-batches that the epoch of `position` still has, over all processes."""
@@ -325,7 +188,10 @@ def collate(examples: Sequence[Example]) -> Example:
 def loader(
     features: Features, stream: Stream, workers: int, pin: bool
 ) -> Iterator[tuple[Position, list[int], Example]]:
-    """`(position after it, indices, batch)` for every turn of the stream, prefetched by `workers` processes."""
+    """`(position after it, indices, batch)` for every turn of the stream, prefetched by `workers` processes; or, of features
+    in shards, out of windows that threads read ahead."""
+    if stream.shards is not None:
+        return from_windows(features, stream, pin)
     batches = DataLoader(
         features,
         batch_sampler=Indices(stream),
@@ -335,6 +201,17 @@ def loader(
         generator=torch.Generator().manual_seed(0),  # its own, so that making a loader never moves the training RNG
     )
     return ((position, indices, batch) for (position, indices), batch in zip(stream, batches, strict=False))
+
+
+def from_windows(features: Features, stream: Stream, pin: bool) -> Iterator[tuple[Position, list[int], Example]]:
+    ahead = Ahead(next(file.shards for file in features.files if not isinstance(file, Path)), stream)
+    try:
+        for position, indices in stream:
+            ahead.hold({stream.shards[i] for i in indices} - {-1})
+            batch = collate([features[i] for i in indices])
+            yield position, indices, {name: t.pin_memory() for name, t in batch.items()} if pin else batch
+    finally:
+        ahead.close()
 
 
 def to_device(batch: Example, device: torch.device) -> Example:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ttslib import checkpoint
 from ttslib.dataset import DatasetError
+from ttslib.shards import ShardError
 
 DEAD = "DataLoader worker (pid"  # how torch begins to tell of a worker's death
 
@@ -17,6 +18,8 @@ def told_when_lost(fit: Callable) -> Callable:
     def trained(system, train, val, p, run, *rest, **named):
         try:
             return fit(system, train, val, p, run, *rest, **named)
+        except ShardError as error:
+            raise ShardError(f"{error}; {left(run.checkpoints)}") from None
         except DatasetError as error:
             # One of a worker comes with its traceback before it.
             told = str(error).rpartition("DatasetError: ")[2].strip()

@@ -2,10 +2,11 @@
 
 import gc
 import math
+import os
 import statistics
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,12 +14,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ttslib import adapt, audio, checkpoint, codecs, dataset, forgetting, manifest, runs, schedule, session, show
+from ttslib import (
+    adapt,
+    audio,
+    checkpoint,
+    codecs,
+    dataset,
+    dealt,
+    encoding,
+    forgetting,
+    manifest,
+    runs,
+    schedule,
+    session,
+    sharded,
+    show,
+)
 from ttslib import text as normalisers
 from ttslib.codecs import kept
 from ttslib.evaluate import judges
 from ttslib.evaluate.choice import Small, Verdict
 from ttslib.evaluate.judges import Asked, Judges
+from ttslib.features import joined
 from ttslib.feedback import Entry
 from ttslib.feedback import asked as given
 from ttslib.manifest import Manifest, Row
@@ -74,29 +91,61 @@ def codes(codec, found: Manifest, rows: Sequence[Row], p: Params, rank: int = 0,
     return made
 
 
-def features(system, found: Manifest, split: str, p: Params, lang: str | None = None) -> dataset.Features:
-    """The encoded clips of one split (and one language), from the cache beside the manifest where they are already there.
+@dataclass(frozen=True)
+class Reader:
+    """`recording` of a manifest's rows, as processes can be given it; rows in `without` (id -> reason) have none."""
 
+    found: Manifest
+    rate: int
+    without: Mapping[str, str]
+
+    def __call__(self, row: Row) -> Tensor:
+        if row.id in self.without:
+            raise dataset.BadClip(self.without[row.id])
+        return recording(self.found, row, self.rate)
+
+    def stamp(self, row: Row) -> list[int] | None:
+        """When the row's file was last changed, and its size; None where it is gone."""
+        if row.id in self.without:
+            return None
+        try:
+            about = self.found.audio(row).stat()
+        except OSError:
+            return None
+        return [about.st_mtime_ns, about.st_size]
+
+
+def features(
+    system, found: Manifest, split: str, p: Params, lang: str | None = None, shared: bool = False
+) -> dataset.Features:
+    """The encoded clips of one split (and one language), from the cache beside the manifest where they are already there,
+    or out of the shards `data.shards`.
+
+    `shared`: all processes of this launch call this, and each encodes its part of what is missing.
     A system that has a `codec` and `kept` (None at first) finds the codes of these clips, and of those before, in `kept`.
     """
     from accelerate import PartialState
 
+    state = PartialState(cpu=p.device == "cpu")
+    rank, processes = (state.process_index, state.num_processes) if shared else (0, 1)
+    if p.data.shards is not None and lang is None:  # what is replayed is of another corpus, in files
+        return sharded.opened(system, found, split, p)
     cache, rows = found.folder / "features", [row for row in found.split(split) if lang in (None, row.lang)]
     codeless = {}
     if hasattr(system, "kept"):  # not with a codec that is being trained: its codes are not worth keeping yet
-        made = codes(system.codec, found, rows, p)
+        made = dealt.parts(lambda: codes(system.codec, found, rows, p, rank, processes), processes, tell=False)[rank]
+        if processes > 1:
+            made = codes(system.codec, found, rows, p)  # of all processes
         system.kept = made if system.kept is None else system.kept | made
         codeless = {bad["id"]: bad["reason"] for bad in made.quarantined}
-
-    def read(row: Row) -> Tensor:
-        if row.id in codeless:
-            raise dataset.BadClip(codeless[row.id])
-        return recording(found, row, system.rate)
-
+    read = Reader(replace(found, rows=(), dropped=()), system.rate, codeless)
+    cores = p.threads or max(1, session.cores() // int(os.environ.get("LOCAL_WORLD_SIZE", state.num_processes)))
     listen_on = getattr(system, "listen_on", lambda device: None)
-    listen_on(PartialState(cpu=p.device == "cpu").device)
+    listen_on(state.device)
     try:
-        return dataset.encode_all(system, rows, read, cache, p.data.ram_gb)
+        return encoding.encode_all(
+            system, rows, read, cache, p.data.ram_gb, stamp=read.stamp, cores=cores, rank=rank, processes=processes
+        )
     finally:
         listen_on("cpu")  # what trains next needs the memory
 
@@ -104,12 +153,16 @@ def features(system, found: Manifest, split: str, p: Params, lang: str | None = 
 def replay(system, p: Params) -> tuple[dict[str, dataset.Features], dict[str, dataset.Features]]:
     """Clips of each base language that must not be forgotten: those to train on, and those to watch, for `fit`'s `guard`.
 
-    Nothing without `replay.lang`. Raises `DatasetError` for what the system does not know, or where it would watch no clip.
+    Nothing without `replay.lang`. All processes of a launch call this. Raises `DatasetError` for what the system does not
+    know, or where it would watch no clip.
     """
+    from accelerate import PartialState
+
     if p.replay.lang is None:
         return {}, {}
     base = forgetting.corpus(p)
-    found = manifest.prepare(base)
+    with PartialState(cpu=p.device == "cpu").main_process_first():
+        found = manifest.prepare(base)
     splits = ("train", "val") if p.replay.ratio else ("val",)
     rows = [row for split in splits for row in found.split(split)]
     if hasattr(system, "welcome"):  # voices are prompts to it: it can replay any speaker
@@ -120,7 +173,9 @@ def replay(system, p: Params) -> tuple[dict[str, dataset.Features], dict[str, da
             f"replay.lang={p.replay.lang}: no validation clip to watch {', '.join(blind)} with"
             "; give more clips of it, or raise doctor.val_share"
         )
-    taken = {split: {lang: features(system, found, split, p, lang) for lang in base.langs} for split in splits}
+    taken = {
+        split: {lang: features(system, found, split, p, lang, shared=True) for lang in base.langs} for split in splits
+    }
     return taken.get("train", {}), taken["val"]
 
 
@@ -134,10 +189,9 @@ def train(p: Params, watch: Callable | None = None) -> Trained:
     taught = heard.beside(found) if heard else found
     system = beginning(p, taught.split("train"))  # all together: it may have to train a codec first
     p = system.p
-    with engine.main_process_first():
-        parts = [features(system, taught, split, p) for split in ("train", "val")]
-        replayed, guard = replay(system, p)
-    parts[0] = heard.mixed(parts[0], replayed) if heard else dataset.joined(parts[0], replayed)
+    parts = [features(system, taught, split, p, shared=True) for split in ("train", "val")]
+    replayed, guard = replay(system, p)
+    parts[0] = heard.mixed(parts[0], replayed) if heard else joined(parts[0], replayed)
     if (p.train.epochs, p.train.warmup_epochs) != (None, None):
         p = p.model_copy(update={"train": schedule.in_steps(p.train, epoch_steps(p, parts[0], engine.num_processes))})
     system.measure(parts[0])
@@ -174,7 +228,15 @@ def recogniser(p: Params, lang: str):
 
 def epoch_steps(p: Params, clips: dataset.Features, processes: int) -> float:
     """Optimizer steps in a pass over the training clips, on average: batches are planned anew for each."""
-    stream = dataset.Stream(clips.lengths, p.data.frames, p.seed, replayed=clips.replayed, ratio=p.replayed)
+    stream = dataset.Stream(
+        clips.lengths,
+        p.data.frames,
+        p.seed,
+        replayed=clips.replayed,
+        ratio=p.replayed,
+        shards=clips.shards,
+        window=p.data.window,
+    )
     return statistics.mean(len(stream.epoch(n)) for n in range(5)) / (p.data.accumulate * processes)
 
 

@@ -215,6 +215,7 @@ class Files:
         self.nets = dict(system.nets)
         self.clips = dict(zip(train.ids, [file.stem for file in train.files], strict=True))
         self.fingerprint = fingerprint(system, p, engine, guard)
+        self.fingerprint["shards"] = train.layout and {"index": train.layout, "data.window": p.data.window}
         behind = p.train.write_behind
         self.writer = Writer(engine.device.type != "cpu" if behind is None else behind)
 

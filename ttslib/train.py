@@ -70,7 +70,9 @@ def fit(
     system.nets = dict(zip(raw, prepared, strict=False))
     optimizers = dict(zip(parts, prepared[len(raw) :], strict=True))
     place = (now.position, engine.process_index, engine.num_processes)
-    stream = Stream(train.lengths, p.data.frames, p.seed, *place, train.replayed, p.replayed)
+    stream = Stream(
+        train.lengths, p.data.frames, p.seed, *place, train.replayed, p.replayed, train.shards, p.data.window
+    )
     batches = loader(train, stream, p.data.workers, pin=engine.device.type == "cuda")
 
     def evaluate_and_save() -> None:

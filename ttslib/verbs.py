@@ -19,33 +19,54 @@ def given(options) -> str:
 
 
 def prepare(options) -> None:
-    """Under `accelerate launch` all compute codes; the first makes manifest and features, the others wait up to a day."""
-    import torch
-    from accelerate import PartialState
+    """Under `accelerate launch` all compute codes and features; the first makes the manifest, the others wait for it."""
+    from ttslib import codecs, pipeline
 
-    from ttslib import codecs, manifest, pipeline, session
-
-    p = resolved(options)
-    state = PartialState(cpu=p.device == "cpu", timeout=timedelta(days=1))
-    if state.num_processes > 1:
-        torch.set_num_threads(p.threads or max(1, session.cores() // state.num_processes))
-    with state.main_process_first():
-        found = manifest.prepare(p, again=options.again and state.is_main_process)
-    system = pipeline.beginning(p, found.split("train"))
+    state, found, system = begun(resolved(options), options.again)
     p, rows = system.p, [*found.split("train"), *found.split("val")]
     told = {"manifest": str(found.folder), "totals": found.totals()}
     codec = codecs.of(p) if (own := getattr(system, "codec", None)) is None and p.codec is not None else own
     if codec is not None:
         pipeline.codes(codec, found, rows, p, state.process_index, state.num_processes)
         state.wait_for_everyone()
+    for split in ("train", "val"):
+        pipeline.features(system, found, split, p, shared=True)
     if not state.is_main_process:
         return
-    for split in ("train", "val"):
-        pipeline.features(system, found, split, p)
     if codec is not None:
         kept = pipeline.codes(codec, found, rows, p)  # of all processes
         told["codec"] = kept.summary()
     print(json.dumps(told, ensure_ascii=False))
+
+
+def begun(p: params.Params, again: bool = False):
+    """This process among those of the launch, the manifest, and the system as training starts."""
+    import torch
+    from accelerate import PartialState
+
+    from ttslib import manifest, pipeline, session
+
+    state = PartialState(cpu=p.device == "cpu", timeout=timedelta(days=1))
+    if state.num_processes > 1:
+        torch.set_num_threads(p.threads or max(1, session.cores() // state.num_processes))
+    with state.main_process_first():
+        found = manifest.prepare(p, again=again and state.is_main_process)
+    return state, found, pipeline.beginning(p, found.split("train"))
+
+
+def shard(options) -> None:
+    """Under `accelerate launch` all encode and write their part."""
+    from ttslib import pipeline, sharded
+
+    p = resolved(options)
+    p = p.model_copy(update={"data": p.data.model_copy(update={"shards": None})})  # out of files, into --out
+    state, found, system = begun(p)
+    parts = {split: pipeline.features(system, found, split, system.p, shared=True) for split in ("train", "val")}
+    place = state.process_index, state.num_processes
+    told = sharded.write(system, found, parts, options.out, p.data.shard_mb, p.seed, *place)["shards"]
+    if state.is_main_process:
+        sums = {what: sum(one[what] for one in told) for what in ("clips", "bytes")}
+        print(json.dumps({"shards": options.out, "count": len(told), **sums}, ensure_ascii=False))
 
 
 def preflight(options) -> None:

@@ -6,8 +6,9 @@ import torch
 from ttslib import audio, codecs
 from ttslib.checks.rows import Failed, few
 from ttslib.checks.subject import Subject, spread
-from ttslib.dataset import Features, checked
+from ttslib.encoding import checked
 from ttslib.evaluate import distances as scores
+from ttslib.features import Features
 from ttslib.manifest import Row
 
 AGAIN, LOOKED_AT = 4, 500  # clips that are encoded again, examples whose codes are looked through

@@ -4,11 +4,12 @@ import math
 
 import torch
 
-from ttslib import adapt, codecs, dataset, pipeline
+from ttslib import adapt, codecs, pipeline
 from ttslib.checks.loop import folder, same_terms
 from ttslib.checks.rows import Failed, few
 from ttslib.checks.subject import Subject
-from ttslib.dataset import Features
+from ttslib.encoding import checked
+from ttslib.features import Features
 
 # An untrained voice may be so many times faster or slower, and codes may run on for so many seconds besides.
 LONGER, SPARE = 10, 5.0
@@ -73,7 +74,7 @@ def export(s: Subject) -> str:
         weights(system, loaded)
     if hasattr(loaded, "kept"):
         loaded.kept = s.system.kept
-    examples = [dataset.checked(loaded.encode(row, s.read(row, loaded.rate))) for row in s.rows(clips)]
+    examples = [checked(loaded.encode(row, s.read(row, loaded.rate))) for row in s.rows(clips)]
     read = Features(clips.ids, clips.files, clips.lengths, ram=dict(enumerate(examples)))
     said = same_terms(s, loaded, read, expected, "the export")
     rows = ", ".join(f"{len(names)} {name}" for name, names in loaded.vocabularies.items())

@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from ttslib import checkpoint, dataset, doctor, generation, manifest
+from ttslib import checkpoint, doctor, features, generation, manifest
 from ttslib.corpora import files
 from ttslib.corpora.clip import Clip
-from ttslib.dataset import Features
+from ttslib.features import Features
 from ttslib.feedback import KINDS, Corrected, Entry, FeedbackError, Rejected
 from ttslib.feedback.flags import marked, padded, patterns
 from ttslib.feedback.sampling import sampled
@@ -42,12 +42,12 @@ class FeedbackSet:
 
     def mixed(self, clips: Features, replayed: Mapping[str, Features]) -> Features:
         """An epoch's own clips out of those of `beside`, and behind them, to be replayed, the corpus and each language's."""
-        own, mine = dataset.repeated(clips, self.report["repeats"]), {row.id for row in self.manifest.rows}
+        own, mine = features.repeated(clips, self.report["repeats"]), {row.id for row in self.manifest.rows}
         if not len(own):
             raise FeedbackError(f"no clip of the feedback can be encoded: {clips.quarantined}")
-        corpus = dataset.repeated(clips, {clip: 1 for clip in clips.ids if clip not in mine})
+        corpus = features.repeated(clips, {clip: 1 for clip in clips.ids if clip not in mine})
         corpus.quarantined = clips.quarantined
-        return dataset.joined(own, {"corpus": corpus} | dict(replayed))
+        return features.joined(own, {"corpus": corpus} | dict(replayed))
 
 
 def prepared(

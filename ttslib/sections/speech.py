@@ -120,5 +120,11 @@ class Data(Section):
     """micro-batches per optimizer step"""
     ram_gb: Positive = 2.0
     """features are held in RAM while they fit in this budget, else read from the cache on disk (GB)"""
+    shards: str | None = None
+    """folder or URL of shards to train from, as `ttslib shard` wrote them (s3://bucket/folder); null = a file a clip"""
+    window: Count = 8
+    """shards whose clips are shuffled together in RAM, and as many again are read ahead, all within `ram_gb`"""
+    shard_mb: Positive = 64.0
+    """size of the shards that are written (MB)"""
     workers: int = Field(default=0, ge=0)
     """loader processes; 0 = load in the training process, best when features fit in RAM"""

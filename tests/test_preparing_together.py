@@ -1,0 +1,138 @@
+"""Two processes over gloo prepare one corpus: each a part, all of it known to both; where one fails, neither hangs."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+
+import pytest
+import training
+
+from ttslib import encoding, manifest, pipeline
+from ttslib.features import DatasetError
+
+SETTINGS = ["system=t3", "t3.preset=unit"]
+
+
+def pair(outputs, *arguments: str, before=None) -> list[training.Life]:
+    """What torchrun starts for two processes: their places in the environment."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    arguments = (*arguments[:2], *training.QUIET, *arguments[2:])
+    return [training.command(outputs, *arguments, before=before, RANK=r, LOCAL_RANK=r, **where) for r in "01"]
+
+
+def told(lives) -> str:
+    return "\n".join(f"--- {life.words()}" for life in lives)
+
+
+def made(outputs) -> dict[str, bytes]:
+    """The features and their table."""
+    files = [*outputs.glob("qaa/data/*/features/*/*"), *outputs.glob("qaa/data/*/features/*.lengths")]
+    return {str(file.relative_to(outputs)): file.read_bytes() for file in files}
+
+
+def forget(outputs) -> None:
+    for folder in outputs.glob("qaa/data/*/features"):
+        shutil.rmtree(folder)
+
+
+def watched() -> None:
+    """Write down which clips this process encodes."""
+    keep, own = encoding.keep, []
+
+    def spy(file, example):
+        own.append(file.stem)
+        with open(f"{os.environ['TTSLIB_OUTPUTS']}/encoded-{os.environ.get('RANK')}.txt", "a") as log:
+            log.write(f"{file.stem}\n")
+        return keep(file, example)
+
+    encoding.keep = spy
+
+
+@pytest.fixture
+def fresh(prepared):
+    """The toy corpus with its codec, but no feature."""
+    forget(prepared)
+    return prepared
+
+
+def test_each_encodes_its_part_and_both_know_all(fresh):
+    lives = pair(fresh, "prepare", "qaa", before=watched)
+    assert [life.finish() for life in lives] == [0, 0], told(lives)
+    parts = [(fresh / f"encoded-{rank}.txt").read_text().split() for rank in "01"]
+    found = manifest.read(next(fresh.glob("qaa/data/*")))
+    rows = len(found.split("train")) + len(found.split("val"))
+    assert not {*parts[0]} & {*parts[1]} and len(parts[0]) + len(parts[1]) == rows
+    assert abs(len(parts[0]) - len(parts[1])) <= 2
+    together = made(fresh)
+    (line,) = [line for line in lives[0].words().splitlines() if line.startswith("{")]
+    assert json.loads(line)["manifest"] == str(found.folder)
+    forget(fresh)
+    alone = training.command(fresh, "prepare", "qaa", *training.QUIET)
+    assert alone.finish() == 0, alone.words()
+    assert made(fresh) == together
+    lives = pair(fresh, "prepare", "qaa", before=watched)
+    assert [life.finish() for life in lives] == [0, 0], told(lives)
+    assert [(fresh / f"encoded-{rank}.txt").read_text().split() for rank in "01"] == parts, "nothing is left to do"
+
+
+def test_training_has_each_encode_its_part(fresh):
+    """Codes too; and a clip that one of them refuses is known to be without in both."""
+    few = ["system=t3", "t3.preset=unit", "run=a", "train.steps=2", "train.evaluate_every=100", "data.frames=200"]
+    found = manifest.read(next(fresh.glob("qaa/data/*")))
+    bad = found.split("train")[4]
+    path = found.audio(bad)
+    path.write_bytes(path.read_bytes()[:40])
+    lives = pair(fresh, "train", "qaa", *few, before=watched)
+    assert [life.finish() for life in lives] == [0, 0], told(lives)
+    parts = [{*(fresh / f"encoded-{rank}.txt").read_text().split()} for rank in "01"]
+    trainee = min(len(part) for part in parts)
+    assert trainee > 5 and [*found.folder.glob("codes/*/codes-0-*")] and [*found.folder.glob("codes/*/codes-1-*")]
+    (told_of,) = json.loads((fresh / "qaa/t3/a/quarantined.json").read_text())
+    assert told_of["id"] == bad.id
+    clips = json.loads((fresh / "qaa/t3/a/clips.json").read_text())
+    assert {*clips} == {row.id for row in found.split("train")} - {bad.id}
+
+
+def failing() -> None:
+    if os.environ["RANK"] == "1":
+        recording = pipeline.recording
+
+        def broken(found, row, rate):
+            if row == found_at:
+                raise DatasetError("a shelf fell down; put it up again")
+            return recording(found, row, rate)
+
+        found_at = manifest.read(next(iter_folders())).split("train")[3]
+        pipeline.recording = broken
+
+
+def iter_folders():
+    from pathlib import Path
+
+    return Path(os.environ["TTSLIB_OUTPUTS"]).glob("qaa/data/*")
+
+
+def test_one_that_fails_ends_both_with_what_is_done_kept(fresh):
+    lives = pair(fresh, "prepare", "qaa", before=failing)
+    assert [life.finish(60) for life in lives] == [1, 1], told(lives)
+    assert "error: a shelf fell down; put it up again" in lives[1].words()
+    assert "error: process 1 of 2 could not do its part of the preparation, and said why" in lives[0].words()
+    assert len(made(fresh)) >= 8
+    lives = pair(fresh, "prepare", "qaa")
+    assert [life.finish() for life in lives] == [0, 0], told(lives)
+
+
+def dying() -> None:
+    if os.environ["RANK"] == "1":
+        encoding.keep = lambda *a: os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_one_that_is_killed_ends_the_other(fresh):
+    lives = pair(fresh, "prepare", "qaa", before=dying)
+    assert lives[1].finish(60) == 128 + signal.SIGKILL
+    assert lives[0].finish(60) == 1, told(lives)
+    assert "error: another process of this launch died in the preparation" in lives[0].words()
