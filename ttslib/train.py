@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from accelerate import Accelerator
 
-from ttslib import adapt, checkpoint, disk, forgetting, loading, session
+from ttslib import adapt, checkpoint, disk, forgetting, loading, session, sharding
 from ttslib.dataset import Features, Stream, loader, to_device
 from ttslib.ema import Ema
 from ttslib.params import Params
@@ -66,7 +66,11 @@ def fit(
     else:
         files.begin()
         track.write()  # an empty history: a start that was killed before its first checkpoint leaves rows behind
-    prepared = engine.prepare(*raw.values(), *optimizers.values())
+    if p.sharding == "full" and engine.num_processes > 1:  # the checks before a run are made in one process
+        prepared = sharding.shard(system, raw, optimizers, ema, engine)
+        parts = system.parts()  # of shards now
+    else:
+        prepared = engine.prepare(*raw.values(), *optimizers.values())
     system.nets = dict(zip(raw, prepared, strict=False))
     optimizers = dict(zip(parts, prepared[len(raw) :], strict=True))
     place = (now.position, engine.process_index, engine.num_processes)
@@ -75,7 +79,7 @@ def fit(
 
     def evaluate_and_save() -> None:
         began = time.monotonic()
-        with ema.swapped(), checkpoint.own_rng(p.seed):
+        with ema.swapped(), sharding.unsharded(raw), checkpoint.own_rng(p.seed):
             terms = session.validate(system, val, p, engine)
             score = system.verdict(terms)
             heard = session.agreed(listen(system, now.step) if listen and engine.is_main_process else None, engine)
@@ -90,7 +94,7 @@ def fit(
         if now.evaluated < 0:  # verify settings: what would break in an hour breaks now
             evaluate_and_save()
             checkpoint.load(run.checkpoints / "latest")
-        while not (stopped := session.agreed(why_stop(stop, schedule, now, p), engine)):
+        while not (stopped := session.any_of(why_stop(stop, schedule, now, p), engine)):
             began, epoch = time.monotonic(), now.position.epoch
             micros, ids, frames = [], [], 0
             for now.position, indices, batch in (next(batches) for _ in range(p.data.accumulate)):
@@ -105,6 +109,7 @@ def fit(
                 now.note(values)
             else:
                 now.skips += 1
+                ids = [clip for some in session.gather(ids, engine) for clip in some]
                 track.log({"skipped": now.skips, "clips": ids}, now.step + 1)
                 if now.skips > p.train.max_skips:
                     raise TrainError(
