@@ -50,9 +50,9 @@ show.spoken(pipeline.recording(found, row, 16000), 16000)
 # export. A row that failed says what to do; what depends on it was not run.
 
 # %%
-from ttslib import checks
+from ttslib import checks, together
 
-checks.run(p)
+together.apart(checks.run, p)
 
 # %% [markdown]
 # ## Training
@@ -99,6 +99,9 @@ checks.run(p)
 #
 # Before the first step one evaluation, one save and one load are tried, so that what would break later breaks now. The
 # picture below is one display, redrawn while training.
+#
+# On a machine with several GPUs `overrides={"processes": 4}` trains on four of them. They must be unused until then: run
+# this notebook from its top. More machines, and what the number of GPUs changes: `docs/many-gpus.md`.
 
 # %%
 done = pipeline.train(p, watch=show.Live())

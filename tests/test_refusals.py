@@ -39,7 +39,10 @@ def test_only_an_existing_run_is_resumed(prepared):
         ("acoustic.preset=tiny", 'preset: the checkpoint has "unit", this run "tiny"'),
         ("text.units=phonemes", """tokenizer: kind: the checkpoint has "characters", this run "phonemes"; sha256: """),
         ("data.frames=500", "data.frames: the checkpoint has 400, this run 500"),
-        ("data.accumulate=2", "data.accumulate: the checkpoint has 1, this run 2"),
+        (
+            "data.accumulate=2",
+            "has 1 x 1 = 1 micro-batches a step, this run 2 x 1 = 2; set data.accumulate=1",
+        ),
         ("seed=2", "seed: the checkpoint has 1, this run 2"),
         ("corpus.sentences=22", "training clips gone: "),
     ],

@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -130,6 +131,39 @@ def assert_same(a: Path, b: Path) -> None:
     assert progress(a) == progress(b)
     assert history(a) == history(b)
     assert (a / "checkpoints" / "best").resolve().name == (b / "checkpoints" / "best").resolve().name
+
+
+def assert_near(a: Path, b: Path, but: tuple[str, ...] = (), rel: float = 1e-5) -> None:
+    """Two runs took the same steps but for the order in which floats are summed: history, place in the data, weights and
+    what the networks count, `but` for the names given. `rel`: of losses and gradient norms (of a large matrix that is a
+    sum of many small squares)."""
+    one, two = (history(run) for run in (a, b))
+    assert [row["step"] for row in one] == [row["step"] for row in two]
+    for left, right in zip(one, two, strict=True):
+        assert left == pytest.approx(right, rel=rel, abs=1e-6)
+    (left, _, was), (right, _, then) = (checkpoint.load(run / "checkpoints" / "latest") for run in (a, b))
+    assert was["progress"]["position"] == then["progress"]["position"]
+    assert left.keys() == right.keys()
+    # Adam makes steps of full length also of gradients that are zero but for rounding, as of a key's bias in attention.
+    far = {
+        k: float((v.double() - right[k].double()).norm() / v.double().norm().clamp(min=1e-9)) for k, v in left.items()
+    }
+    assert not {k: v for k, v in far.items() if not v <= 2e-3 and k not in but}
+
+
+def as_it_was(whole: Path, step: int, name: str) -> Path:
+    """The run's folder as it was right after the save of `step`: later checkpoints and the end's files are not yet there."""
+    run = whole.with_name(name)
+    shutil.copytree(whole, run, symlinks=True)
+    (run / "training_history.json").unlink()
+    kept = run / "checkpoints"
+    (here,) = (path for path in checkpoint.listed(kept) if checkpoint.step_of(path) == step)
+    checkpoint.link(kept, "latest", here.name)
+    checkpoint.link(kept, "best", "epoch0_step0")
+    for path in checkpoint.listed(kept):
+        if checkpoint.step_of(path) > step:
+            shutil.rmtree(path)
+    return run
 
 
 def halved(few: dict, whole: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:

@@ -277,12 +277,12 @@ def unpack(value, tensors: dict[str, torch.Tensor]):
 
 
 def rng_state() -> dict:
-    """The state of every random generator a training step may draw from: torch (CPU, CUDA), NumPy, Python."""
+    """The state of every random generator a training step may draw from: torch (CPU, this process's GPU), NumPy, Python."""
     kind, keys, place, has_gauss, gauss = np.random.get_state()
     version, internal, gauss_next = random.getstate()
     return {
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [],
         "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), place, has_gauss, gauss],
         "python": [version, list(internal), gauss_next],
     }
@@ -290,21 +290,26 @@ def rng_state() -> dict:
 
 def set_rng_state(state: dict) -> None:
     torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if (kept := state["cuda"]) and torch.cuda.is_initialized():
+        torch.cuda.set_rng_state(kept[torch.cuda.current_device() % len(kept)])  # before, all of a machine's were kept
     kind, keys, place, has_gauss, gauss = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), place, has_gauss, gauss))
     version, internal, gauss_next = state["python"]
     random.setstate((version, tuple(internal), gauss_next))
 
 
+def seeded(seed: int) -> None:
+    """Start every generator of `rng_state` from `seed` (64 bits)."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
 @contextmanager
 def own_rng(seed: int) -> Iterator[None]:
     """Random draws inside start from `seed` and leave the generators outside as they were."""
     before = rng_state()
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)
-    random.seed(seed)
+    seeded(seed)
     try:
         yield
     finally:

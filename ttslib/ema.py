@@ -15,8 +15,12 @@ class Ema:
 
     def __init__(self, nets: dict[str, nn.Module], decay: float):
         self.decay = decay
-        self.live = {f"{name}.{k}": v for name, net in nets.items() for k, v in net.named_parameters()}
+        self.follow(nets)
         self.average = {k: v.detach().clone() for k, v in self.live.items()} if decay else {}
+
+    def follow(self, nets: dict[str, nn.Module]) -> None:
+        """Read the weights from these nets: sharding gives them other parameters."""
+        self.live = {f"{name}.{k}": v for name, net in nets.items() for k, v in net.named_parameters()}
 
     @torch.no_grad()
     def update(self, step: int) -> None:

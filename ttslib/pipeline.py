@@ -28,7 +28,9 @@ from ttslib import (
     schedule,
     session,
     sharded,
+    sharding,
     show,
+    together,
 )
 from ttslib import text as normalisers
 from ttslib.codecs import kept
@@ -181,7 +183,11 @@ def replay(system, p: Params) -> tuple[dict[str, dataset.Features], dict[str, da
 
 def train(p: Params, watch: Callable | None = None) -> Trained:
     """Prepare what is missing, train, and load the best checkpoint of the run."""
+    if p.processes > 1:
+        run, result = together.train(p, watch)
+        return Trained(voice(run), run, result)
     engine, entries = session.engine(p), given(p)
+    sharding.allowed(p, engine)
     run = session.agreed(runs.start(p), engine)
     with engine.main_process_first():
         found = manifest.prepare(p)

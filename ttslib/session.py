@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from ttslib import adapt, checkpoint, provenance, units
+from ttslib import adapt, checkpoint, provenance, sharding, units
 from ttslib.dataset import ORDER, Features, Position, collate, plan, to_device
 from ttslib.ema import Ema
 from ttslib.evaluate.choice import Verdict
@@ -31,8 +32,13 @@ def engine(p: Params) -> Accelerator:
         raise ParamsError("device: cuda was asked for and PyTorch sees none; use device=auto or device=cpu")
     if p.device == "mps" and not torch.backends.mps.is_available():
         raise ParamsError("device: mps was asked for and PyTorch sees none; use device=auto or device=cpu")
+    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
+        raise ParamsError("accelerate launch was asked for FSDP; leave that out there and set sharding=full")
     launched = "WORLD_SIZE" in os.environ
     AcceleratorState._reset_state(reset_partial_state=not launched)  # a notebook may train twice, with other settings
+    if launched:
+        PartialState(cpu=p.device == "cpu")
+        sharding.forget()
     precision = "no" if arithmetic(p) == "fp32" else arithmetic(p)
     quiet = DistributedDataParallelKwargs(broadcast_buffers=False)  # validation shards may differ in length
     made = Accelerator(mixed_precision=precision, cpu=p.device == "cpu", kwargs_handlers=[quiet])
@@ -78,6 +84,18 @@ def adamw(
     groups.append({"params": rows, "weight_decay": 0.0, "factor": p.adapt.rows_lr, "begins": 0})
     groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(groups, lr=p.train.lr, betas=p.train.betas, fused=device.type in ("cpu", "cuda"))
+
+
+def prepared(
+    system, nets: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer], ema: Ema, p: Params,
+    engine: Accelerator,
+) -> tuple[dict, dict, dict]:  # fmt: skip
+    """`(nets, parts, optimizers)` for all processes, each of which has all weights or, of `sharding=full`, its share."""
+    if p.sharding == "full" and engine.num_processes > 1:  # the checks before a run are made in one process
+        made = sharding.shard(system, nets, optimizers, ema, engine)
+    else:
+        made = engine.prepare(*nets.values(), *optimizers.values())
+    return dict(zip(nets, made, strict=False)), system.parts(), dict(zip(optimizers, made[len(nets) :], strict=True))
 
 
 def set_rates(optimizers: Mapping[str, torch.optim.Optimizer], rate: float, step: int) -> None:
@@ -186,6 +204,11 @@ def agreed(value, engine: Accelerator):
     return gather(value, engine)[0]
 
 
+def any_of(value, engine: Accelerator):
+    """The first process's value that is not None, on every process: a signal may reach one alone."""
+    return next((one for one in gather(value, engine) if one is not None), None)
+
+
 def fingerprint(system, p: Params, engine: Accelerator, guard: Mapping[str, Features]) -> dict:
     """What must be the same for a resumed run to be the same run."""
     reads = {k: v for k, v in system.tokenizer.state().items() if k not in ("symbols", "data")}
@@ -230,22 +253,23 @@ class Files:
     def save(self, now: Progress, schedule: Schedule) -> str:
         """Write the checkpoint of this step; `best` follows when it was evaluated just now and is the best."""
         name = f"epoch{now.position.epoch}_step{now.step}"
-        rng = gather(checkpoint.rng_state(), self.engine)
-        if self.engine.is_main_process:
+        rng, main = gather(checkpoint.rng_state(), self.engine), self.engine.is_main_process
+        optimizers = {part: sharding.state_of(optimizer, main) for part, optimizer in self.optimizers.items()}
+        live = sharding.whole(self.ema.live if self.ema.decay else {}, main)
+        with self.ema.swapped(), sharding.unsharded(self.nets):
+            weights = {n: adapt.weights(net) for n, net in self.nets.items()} if main else {}
+            weights = {f"{n}.{k}": v.detach().clone() for n, own in weights.items() for k, v in own.items()}
+        if main:
             state = {
                 "progress": asdict(now),
                 "schedule": {"end": schedule.end, "elapsed": schedule.seconds},
-                "optimizers": {part: optimizer.state_dict() for part, optimizer in self.optimizers.items()},
-                "weights": self.ema.live if self.ema.decay else {},
+                "optimizers": optimizers,
+                "weights": live,
                 "scaler": self.engine.scaler.state_dict() if self.engine.scaler else {},
                 "rng": rng,
                 "fingerprint": self.fingerprint,
                 "provenance": provenance.describe(),
             }
-            with self.ema.swapped():
-                weights = {f"{n}.{k}": v.clone() for n, net in self.nets.items() for k, v in adapt.weights(net).items()}
-            if not self.ema.decay:
-                state["weights"] = {}
             told = weights, self.system.state(), state
             told = checkpoint.snapshot(told) if self.writer.behind else told
             self.writer.do(partial(self.write, name, now.is_best, *told))
@@ -258,6 +282,11 @@ class Files:
         if is_best:
             checkpoint.link(folder, "best", name)
         checkpoint.prune(folder, self.p.train.keep)
+
+    def settle(self) -> None:
+        """Until the last checkpoint is on the disk, for every process."""
+        self.writer.wait()
+        self.engine.wait_for_everyone()
 
     def restore(self, schedule: Schedule) -> Progress:
         """Put back the newest whole checkpoint; raise `CheckpointError` naming what differs from this run."""
@@ -279,19 +308,37 @@ class Files:
         schedule.elapsed = state["schedule"]["elapsed"]
         if schedule.minutes is not None:
             schedule.end = state["schedule"]["end"]
-        checkpoint.set_rng_state(state["rng"][self.engine.process_index])
         progress = state["progress"]
         now = Progress(**{**progress, "position": Position(**progress["position"])})
+        self.draw_on(state["rng"], now.step)
         if now.is_best and self.engine.is_main_process:  # a kill may have come between `latest` and `best`
             checkpoint.link(self.run.checkpoints, "best", path.name)
         return now
+
+    def draw_on(self, kept: list[dict], step: int) -> None:
+        """Put back the random generators of each process; of another number of processes than before, with new ones: those
+        of the seed, the step and the process."""
+        rank, count = self.engine.process_index, self.engine.num_processes
+        if len(kept) == count:
+            checkpoint.set_rng_state(kept[rank])
+            return
+        checkpoint.seeded(int(np.random.SeedSequence([self.p.seed, step, rank]).generate_state(1, np.uint64)[0]))
+        if self.engine.is_main_process:
+            print(
+                f"step {step}: {len(kept)} processes before, {count} now: the steps take the same clips; random numbers "
+                "(dropout, noise, prompts) are drawn anew",
+                file=sys.stderr,
+            )
 
     def compare(self, before: dict, path) -> None:
         """Refuse to resume on other data, units or network, naming each difference."""
         now = json.loads(json.dumps(self.fingerprint))  # as it was stored: tuples are lists there
         differences = [
-            f"{key}: {different(before.get(key), value)}" for key, value in now.items() if before.get(key) != value
+            f"{key}: {different(before.get(key), value)}"
+            for key, value in now.items()
+            if before.get(key) != value and key not in SHARED
         ]
+        differences += other_share(before, now)
         clips = json.loads((self.run.folder / "clips.json").read_text(encoding="utf-8"))
         for what, ids in (
             ("new", self.clips.keys() - clips.keys()),
@@ -309,6 +356,26 @@ class Files:
             )  # fmt: skip
 
 
+SHARED = ("data.accumulate", "processes")  # a step takes accumulate x processes micro-batches, whoever takes which
+
+
+def other_share(before: Mapping, now: Mapping) -> list[str]:
+    """What to change when a step would take other micro-batches than those of the checkpoint; nothing when it would not."""
+    was, here = (math.prod(told.get(name, 1) for name in SHARED) for told in (before, now))
+    if was == here:
+        return []
+    cure = f"set data.accumulate={was // now['processes']}"
+    if was % now["processes"]:
+        cure = f"train in a number of processes that divides {was}, and set data.accumulate to the quotient"
+    told = [
+        f"{' x '.join(str(some.get(name, 1)) for name in SHARED)} = {count}"
+        for some, count in ((before, was), (now, here))
+    ]
+    return [
+        f"data.accumulate x processes: the checkpoint has {told[0]} micro-batches a step, this run {told[1]}; {cure}"
+    ]
+
+
 def different(before, now) -> str:
     """Two values of a fingerprint in words; of vocabularies, what is missing, unknown or moved."""
     if isinstance(before, dict) and isinstance(now, dict):
@@ -322,11 +389,6 @@ def different(before, now) -> str:
 def short(value) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 120 else f"{text[:117]}..."
-
-
-def agreed_all(value: bool, engine: Accelerator) -> bool:
-    """True when it is true on every process."""
-    return all(gather(value, engine))
 
 
 def memory(device: torch.device) -> float:

@@ -8,7 +8,7 @@ import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor
 
-from ttslib import losses, session
+from ttslib import losses, session, sharding
 from ttslib.dataset import Example
 from ttslib.params import Params
 
@@ -65,7 +65,8 @@ def gradients(system, pieces: list[list[tuple[Example, float]]], engine) -> dict
             for counter, value in before:
                 counter.copy_(value)
             with ExitStack() as stack:
-                if piece is not last:  # gradients travel between processes only with the last one
+                # They travel between processes only with the last one; where weights are shards there is no room to wait.
+                if piece is not last and not engine.is_fsdp2:
                     for net in system.nets.values():
                         stack.enter_context(engine.no_sync(net))
                 for terms in system.losses(batch):
@@ -76,14 +77,15 @@ def gradients(system, pieces: list[list[tuple[Example, float]]], engine) -> dict
 
 
 def applied(sums: dict[str, Tensor], parts: dict, optimizers: dict, p: Params, engine) -> dict[str, float] | None:
-    """Clip, judge, and let all parts learn or none."""
-    named, scaler = list(sums), engine.scaler
+    """Clip, judge, and let all parts learn or none. The loss terms told are means over all processes, as the gradients are,
+    so that all judge alike."""
+    scaler, told = engine.scaler, engine.reduce(torch.stack([v.float() for v in sums.values()]), "mean")
     engine.unscale_gradients()
-    for part, params in parts.items():
-        sums[f"grad_norm/{part}"] = torch.as_tensor(torch.nn.utils.clip_grad_norm_(params, p.train.clip_norm))
-    read = dict(zip(sums, torch.stack([v.float() for v in sums.values()]).tolist(), strict=True))
+    norms = [sharding.clipped(some, p.train.clip_norm, engine) for some in parts.values()]
+    values = torch.cat([told, torch.stack(norms).to(told)]).tolist()
+    read = dict(zip([*sums, *(f"grad_norm/{part}" for part in parts)], values, strict=True))
     # fp16's scaler meets overflowing gradients as a matter of course: it skips that step itself and scales down
-    healthy = session.agreed_all(all(math.isfinite(read[name]) for name in (named if scaler else read)), engine)
+    healthy = all(math.isfinite(read[name]) for name in (sums if scaler else read))
     if healthy and scaler:  # one update for all: Accelerate's own `step` would make one for each
         for optimizer in optimizers.values():
             scaler.step(optimizer.optimizer)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from accelerate import Accelerator
 
-from ttslib import adapt, checkpoint, disk, forgetting, loading, session
+from ttslib import adapt, checkpoint, disk, forgetting, loading, session, sharding
 from ttslib.dataset import Features, Stream, loader, to_device
 from ttslib.ema import Ema
 from ttslib.params import Params
@@ -66,18 +66,15 @@ def fit(
     else:
         files.begin()
         track.write()  # an empty history: a start that was killed before its first checkpoint leaves rows behind
-    prepared = engine.prepare(*raw.values(), *optimizers.values())
-    system.nets = dict(zip(raw, prepared, strict=False))
-    optimizers = dict(zip(parts, prepared[len(raw) :], strict=True))
+    system.nets, parts, optimizers = session.prepared(system, raw, optimizers, ema, p, engine)
     place = (now.position, engine.process_index, engine.num_processes)
-    stream = Stream(
-        train.lengths, p.data.frames, p.seed, *place, train.replayed, p.replayed, train.shards, p.data.window
-    )
+    where = (train.shards, p.data.window)
+    stream = Stream(train.lengths, p.data.frames, p.seed, *place, train.replayed, p.replayed, *where)
     batches = loader(train, stream, p.data.workers, pin=engine.device.type == "cuda")
 
     def evaluate_and_save() -> None:
         began = time.monotonic()
-        with ema.swapped(), checkpoint.own_rng(p.seed):
+        with ema.swapped(), sharding.unsharded(raw), checkpoint.own_rng(p.seed):
             terms = session.validate(system, val, p, engine)
             score = system.verdict(terms)
             heard = session.agreed(listen(system, now.step) if listen and engine.is_main_process else None, engine)
@@ -91,9 +88,9 @@ def fit(
     with Stop() as stop, files.writer as writer:
         if now.evaluated < 0:  # verify settings: what would break in an hour breaks now
             evaluate_and_save()
-            writer.wait()
+            files.settle()
             checkpoint.load(run.checkpoints / "latest")
-        while not (stopped := session.agreed(why_stop(stop, schedule, now, p), engine)):
+        while not (stopped := session.any_of(why_stop(stop, schedule, now, p), engine)):
             writer.check()
             began, epoch = time.monotonic(), now.position.epoch
             micros, ids, frames = [], [], 0
@@ -109,6 +106,7 @@ def fit(
                 now.note(values)
             else:
                 now.skips += 1
+                ids = [clip for some in session.gather(ids, engine) for clip in some]
                 track.log({"skipped": now.skips, "clips": ids}, now.step + 1)
                 if now.skips > p.train.max_skips:
                     raise TrainError(

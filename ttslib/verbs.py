@@ -100,11 +100,12 @@ def check(options) -> int:
 
 
 def train(options) -> int:
-    from ttslib import pipeline
+    from ttslib import pipeline, processes
 
     p = resolved(options)
     done = pipeline.train(p, watch=say)
-    print(json.dumps({"run": str(done.run.folder), **vars(done.result)}))
+    if processes.place()[0] == 0:
+        print(json.dumps({"run": str(done.run.folder), **vars(done.result)}))
     if p.feedback and done.result.stopped not in ("SIGTERM", "SIGINT"):
         from ttslib import manifest
         from ttslib.feedback import comparing

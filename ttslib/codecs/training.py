@@ -100,6 +100,7 @@ def settings(p: Params, name: str) -> Params:
     )  # fmt: skip
     data = Data(frames=c.frames, ram_gb=p.data.ram_gb, workers=p.data.workers)
     own = {"system": "mel_codec", "run": name, "resume": False, "minutes": c.minutes, "train": train, "data": data}
+    own |= {"sharding": "none"}  # a codec is small
     return p.model_copy(update=own | {"adapt": Adapt(), "replay": Replay()})
 
 

@@ -61,8 +61,14 @@ class Params(Section):
     """where to train; auto = cuda, else mps, else cpu"""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     """arithmetic of the training step; auto = bf16 on a GPU that has it, else fp32"""
+    sharding: Literal["none", "full"] = "none"
+    """what several processes keep of the weights, gradients and optimizer state: none = each has all (DDP); full = each a
+    share (FSDP2; t3, indextts, pocket, acoustic)"""
     threads: Count | None = None
     """CPU threads; null = all cores this process may use"""
+    processes: Count = 1
+    """processes of this machine that train together, one a GPU, started by notebook 03 or `ttslib train`; 1 = this one
+    alone, or those that torchrun or `accelerate launch` started"""
     tracking: Literal["online", "offline", "disabled"] = "offline"
     """Weights & Biases; online needs WANDB_API_KEY, without one it becomes offline; history.jsonl is always written"""
     corpus: Corpus = Corpus()

@@ -25,6 +25,8 @@ CEPSTRA = 34  # 17 and their slopes
 class System:
     """See `ttslib.systems` for what every system owns."""
 
+    blocks = ("EncoderLayer", "DecoderBlock")
+    """classes of the layers that `sharding=full` gathers one by one"""
     length_of = "mel"
 
     def __init__(self, p: Params, units: Units, speakers: Sequence[str], languages: Sequence[str]):

@@ -8,11 +8,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ttslib import alignment, losses
+from ttslib import alignment, losses, processes
 
 
 @dataclass(frozen=True)
@@ -220,8 +219,10 @@ class Net(nn.Module):
         prior = self.prior(h).float()
         score = likelihood(cepstra, prior)
         if self.training:
-            score = score + (1 - self.batches / DIAGONAL_BATCHES).clamp(min=0) * diagonal(frames, tokens, score.shape)
-            self.batches += dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+            rank, count = processes.place()
+            fading = (1 - (self.batches + rank) / DIAGONAL_BATCHES).clamp(min=0)
+            score = score + fading * diagonal(frames, tokens, score.shape)
+            self.batches += count
         durations = alignment.monotonic(score, frames, tokens)
         token, place, seen = alignment.expand(durations, mel.shape[1])
         predicted = self.decoder(at(h, token), place_features(durations, token, place), seen)

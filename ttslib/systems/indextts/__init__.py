@@ -39,6 +39,8 @@ MUTE = (
 class System:
     """See `ttslib.systems` for what every system owns."""
 
+    blocks = ("GPT2Block",)
+    """classes of the layers that `sharding=full` gathers one by one"""
     length_of = "codes"
     spare = ("<spare 0>",)
     """the published tables have a row more than the tokenizer, left over from tortoise; no id reaches it"""

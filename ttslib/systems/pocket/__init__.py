@@ -29,6 +29,8 @@ from ttslib.units import Units, UnitsError
 class System:
     """See `ttslib.systems` for what every system owns."""
 
+    blocks = ("Layer",)
+    """classes of the layers that `sharding=full` gathers one by one"""
     length_of = "latents"
     spare = ("<padding>",)
     """the published table's last row, which is never placed"""

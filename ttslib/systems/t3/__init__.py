@@ -32,6 +32,8 @@ VOICE_RATE = 16000  # Hz, of what the voice vector is made from
 class System:
     """See `ttslib.systems` for what every system owns."""
 
+    blocks = ("LlamaDecoderLayer",)
+    """classes of the layers that `sharding=full` gathers one by one"""
     length_of = "codes"
 
     def __init__(

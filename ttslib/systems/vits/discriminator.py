@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ttslib import processes
 from ttslib.checkpoint import CheckpointError
 
 PERIODS = (2, 3, 5, 7, 11)
@@ -76,13 +77,17 @@ class Discriminator(nn.Module):
     def __init__(self, width: float = 1.0):
         super().__init__()
         self.discriminators = nn.ModuleList([Hearing(None, width), *(Hearing(p, width) for p in PERIODS)])
-        self.register_buffer("lessons", torch.zeros((), dtype=torch.long))  # batches it has learnt from
+        self.register_buffer(
+            "lessons", torch.zeros((), dtype=torch.long)
+        )  # batches it has learnt from, by all processes
 
     def taught(self, ramp: int, training: bool) -> float:
-        """How much what it says counts, 0 to 1: a fresh one would mislead. In training, one lesson more is counted."""
-        share = min(1.0, self.lessons.item() / ramp) if ramp else 1.0
-        self.lessons += training
-        return share
+        """How much what it says counts, 0 to 1: a fresh one would mislead. It rises over `ramp` lessons of each process; in
+        training, one more is counted."""
+        rank, count = processes.place()
+        before = self.lessons.item() + rank * training
+        self.lessons += count * training
+        return min(1.0, before / (ramp * count)) if ramp else 1.0
 
     def forward(self, wav: Tensor) -> tuple[list[Tensor], list[list[Tensor]]]:
         """Scores `(b, places)` and features by discriminator, of waveforms `(b, 1, samples)`.
