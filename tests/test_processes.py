@@ -3,6 +3,7 @@
 import random
 import signal
 import socket
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,9 +29,14 @@ def places(processes: int) -> list[dict[str, str]]:
     return [where | {"WORLD_SIZE": str(processes), "RANK": str(r), "LOCAL_RANK": str(r)} for r in range(processes)]
 
 
-def pair(outputs, *overrides) -> list[training.Life]:
+def pair(outputs, *overrides, before=None) -> list[training.Life]:
     """Two processes that train together."""
-    return [training.start(outputs, *EVERY, *overrides, **env) for env in places(2)]
+    return [training.start(outputs, *EVERY, *overrides, before=before, **env) for env in places(2)]
+
+
+def slow_disk() -> None:
+    save = checkpoint.save
+    checkpoint.save = lambda *given: (time.sleep(0.5), save(*given))[1]
 
 
 def both(lives) -> list[int]:
@@ -74,11 +80,12 @@ def test_two_processes_equal_one_with_two_micro_batches(whole, alone, spoken):
 
 def test_killed_and_resumed_is_the_same_as_uninterrupted(whole):
     outputs = whole.parents[2]
-    lives = pair(outputs, "run=parts", "acoustic.dropout=0.0")
+    behind = ["run=parts", "acoustic.dropout=0.0", "train.write_behind=true"]
+    lives = pair(outputs, *behind, before=slow_disk)
     lives[0].wait_for("step 6 ")
     for life in lives:
         life.kill()
-    lives = pair(outputs, "run=parts", "acoustic.dropout=0.0", "resume=true")
+    lives = pair(outputs, *behind, "resume=true")
     assert both(lives) == [0, 0], lives[0].words() + lives[1].words()
     assert_same(whole, whole.with_name("parts"))
 
