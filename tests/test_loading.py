@@ -7,9 +7,11 @@ import subprocess
 
 import pytest
 import training
+from test_checkpoint import save
 from training import assert_same, small
 
-from ttslib import checkpoint, manifest
+from ttslib import checkpoint, loading, manifest, runs
+from ttslib.dataset import DatasetError
 
 EVERY = [
     "train.steps=40",
@@ -25,12 +27,17 @@ def whole(stocked):
     return training.train(stocked, "run=whole", *EVERY)
 
 
+# Of the worker that is left: whom it was just handing a batch to has gone.
+SHARER = re.compile(r"Traceback \(most recent call last\):\n  File \S+/resource_sharer\.py.*\n(?: .*\n)+\w+(?:: .*)?\n")
+
+
 def error(life: training.Life) -> str:
     """The one line that it ended with."""
     assert life.finish() == 1, life.words()
-    assert "Traceback" not in life.words()
-    (line,) = [line for line in life.words().splitlines() if line.startswith("error: ")]
-    assert life.words().endswith(f"{line}\n")
+    words = SHARER.sub("", life.words())
+    assert "Traceback" not in words, words
+    (line,) = [line for line in words.splitlines() if line.startswith("error: ")]
+    assert words.rstrip("\n").endswith(line)
     return line
 
 
@@ -88,3 +95,23 @@ def test_a_clip_that_no_longer_decodes_changes_nothing_for_the_others(prepared):
     without = training.train(prepared, "run=without", *EVERY)
     assert checkpoint.read_json(without / "quarantined.json") == []
     assert_same(with_it, without)
+
+
+def test_a_dead_worker_that_is_told_of_twice_is_one_error(tmp_path, monkeypatch):
+    """Torch's signal may come while the first error is put into words."""
+    run, twice = runs.Run(tmp_path), iter([RuntimeError(f"{loading.DEAD} 7) is killed by signal: Killed. ")])
+    save(run.checkpoints, 3)
+    newest = checkpoint.newest
+
+    def interrupted(folder):
+        if (error := next(twice, None)) is not None:
+            raise error
+        return newest(folder)
+
+    @loading.told_when_lost
+    def fit(system, train, val, p, run):
+        raise RuntimeError(f"{loading.DEAD}(s) 7) exited unexpectedly")
+
+    monkeypatch.setattr(checkpoint, "newest", interrupted)
+    with pytest.raises(DatasetError, match="epoch0_step3 is whole: go on with resume=true"):
+        fit(None, None, None, None, run)

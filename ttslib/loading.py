@@ -27,9 +27,15 @@ def told_when_lost(fit: Callable) -> Callable:
         except RuntimeError as error:
             if not str(error).startswith(DEAD):
                 raise
+            try:
+                how = left(run.checkpoints)
+            except RuntimeError as again:  # torch tells it twice, once by a signal whenever that comes
+                if not str(again).startswith(DEAD):
+                    raise
+                how = left(run.checkpoints)
             raise DatasetError(
-                f"{run.folder}: a worker process of the loader died, killed or out of memory; {left(run.checkpoints)}; "
-                "give it more memory, or none to die: data.workers=0"
+                f"{run.folder}: a worker process of the loader died, killed or out of memory; {how}; give it more memory, "
+                "or none to die: data.workers=0"
             ) from None
 
     return trained
