@@ -279,7 +279,7 @@ def vits(size: str, seconds: float, batches: list[int]) -> dict[str, Callable[[]
 
     def own(batch: int) -> Made:
         priors = [speaking.prior(made, ids, None, tempo) for _ in range(batch)]
-        for wav in speaking.sounds(made, priors, None):
+        for wav in speaking.spoken(made, priors, None):
             yield len(wav) / rate
 
     def official(batch: int = 1) -> Made:

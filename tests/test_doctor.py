@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ttslib import audio, corpora, doctor, manifest
+from ttslib import audio, corpora, doctor, manifest, measuring
 from ttslib.corpora.clip import Clip, Dropped
 from ttslib.params import Params
 from ttslib.sections import Corpus, Doctor
@@ -373,7 +373,7 @@ def test_sixty_malformed_files_are_explained_and_no_good_clip_is_lost(tmp_path, 
     assert all(d["detail"] for d in dropped)
 
     with monkeypatch.context() as patch:  # in this process
-        patch.setattr(doctor, "FEW", 1000)
+        patch.setattr(measuring, "FEW", 1000)
         assert doctor.examine(read, p) == (rows, dropped)
         made = manifest.prepare(p)
     assert [r.id for r in made.rows] == [f"en/{name}" for name in good]

@@ -10,7 +10,7 @@ from pathlib import Path
 import fuzzed
 import pytest
 
-from ttslib import audio, doctor, feedback, manifest, text
+from ttslib import audio, doctor, feedback, manifest, measuring, text
 from ttslib.corpora import Clip, CorpusError, Dropped, files, hub, read
 from ttslib.params import Params
 from ttslib.sections import Corpus, Doctor
@@ -219,7 +219,7 @@ def test_a_file_name_that_is_not_utf8_is_read(tmp_path, monkeypatch):
 def test_samples_beyond_any_scale_and_rates_of_a_few_hertz_are_measured(tmp_path, wav, rate, fate):
     path = tmp_path / "a.wav"
     fuzzed.write(path, wav * fuzzed.wave(random.Random(0), 16000, 0.1), rate, subtype="FLOAT")
-    measured = doctor.measure((str(path), Doctor()))
+    measured = measuring.measure((str(path), Doctor()))
     assert measured[0] == fate if fate else measured.cutoff is None
 
 

@@ -9,7 +9,7 @@ import socket
 import pytest
 import training
 
-from ttslib import encoding, manifest, pipeline
+from ttslib import encoding, manifest, measuring, pipeline
 from ttslib.features import DatasetError
 
 SETTINGS = ["system=t3", "t3.preset=unit"]
@@ -95,6 +95,60 @@ def test_training_has_each_encode_its_part(fresh):
     assert told_of["id"] == bad.id
     clips = json.loads((fresh / "qaa/t3/a/clips.json").read_text())
     assert {*clips} == {row.id for row in found.split("train")} - {bad.id}
+
+
+FILES = ("manifest.jsonl", "dropped.jsonl", "suspects.jsonl", "summary.json")
+
+
+def without_manifest(outputs) -> dict[str, bytes]:
+    """Its four files, which are removed."""
+    (folder,) = outputs.glob("qaa/data/*")
+    content = {name: (folder / name).read_bytes() for name in FILES}
+    for name in FILES:
+        (folder / name).unlink()
+    return content
+
+
+def heard() -> None:
+    """Write down which recordings this process measures."""
+    measure = measuring.measure
+
+    def spy(job):
+        with open(f"{os.environ['TTSLIB_OUTPUTS']}/heard-{os.environ['RANK']}.txt", "a") as log:
+            log.write(f"{job[0]}\n")
+        return measure(job)
+
+    measuring.measure = spy
+
+
+def test_each_measures_its_part_and_the_manifest_is_that_of_one(fresh):
+    (folder,) = fresh.glob("qaa/data/*")
+    recordings = sorted(folder.glob("espeak/**/*.wav"))
+    recordings[5].write_bytes(recordings[5].read_bytes()[:400])  # refused, by whichever process it falls to
+    without_manifest(fresh)
+    alone = training.command(fresh, "prepare", "qaa", *training.QUIET)
+    assert alone.finish() == 0, alone.words()
+    expected = without_manifest(fresh)
+    assert b"truncated" in expected["dropped.jsonl"]
+    lives = pair(fresh, "prepare", "qaa", before=heard)
+    assert [life.finish() for life in lives] == [0, 0], told(lives)
+    assert without_manifest(fresh) == expected
+    parts = [(fresh / f"heard-{rank}.txt").read_text().split() for rank in "01"]
+    assert sorted(parts[0] + parts[1]) == [str(path) for path in recordings] and abs(len(parts[0]) - len(parts[1])) <= 1
+
+
+def deaf() -> None:
+    if os.environ["RANK"] == "1":
+        measuring.measure = lambda job: os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_one_that_is_killed_while_it_measures_ends_the_other(fresh):
+    without_manifest(fresh)
+    lives = pair(fresh, "prepare", "qaa", before=deaf)
+    assert lives[1].finish(60) == 128 + signal.SIGKILL
+    assert lives[0].finish(60) == 1, told(lives)
+    assert "error: another process of this launch died in the preparation" in lives[0].words()
+    assert not [*fresh.glob("qaa/data/*/manifest.jsonl")]
 
 
 def failing() -> None:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from ttslib import dataset, doctor, manifest, splits
 from ttslib.corpora.clip import Clip
 from ttslib.dataset import Position, Stream
-from ttslib.doctor import Case, Measured
+from ttslib.doctor import Case
 from ttslib.manifest import ManifestError, Row
+from ttslib.measuring import Measured
 from ttslib.sections import Doctor
 
 ROW = Row("a", "a.wav", "ሰላም", "ሰላም", "am", "s", "custom", "CC0", 0.0, 1.0, 16000, "0")

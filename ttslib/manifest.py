@@ -131,31 +131,55 @@ def settled(section, **later) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in later or value != later[name]}
 
 
-def prepare(p: Params, again: bool = False) -> Manifest:
+def prepare(p: Params, again: bool = False, shared: bool = False) -> Manifest:
     """The manifest of these params: the one on disk, else (or with `again`) made from the corpora of all `p.langs`.
 
+    `shared`: all processes of this launch call this; each measures its part of the recordings, the first does the rest.
     Says on stderr which it was. Raises `ManifestError` when a language has no clip to train on, with the reasons.
     """
-    from ttslib import corpora, doctor, splits
+    from ttslib import dealt, measuring, processes
+    from ttslib.corpora.clip import Clip
+
+    rank, count = processes.place() if shared else (0, 1)
+    where, found = folder(p), []
+    if dealt.parts(lambda: (where / "manifest.jsonl").is_file() and not again, count)[0]:
+        made = read(where)
+        if rank == 0:
+            print(f"manifest: found {where}: {len(made.rows)} clips, {len(made.dropped)} dropped", file=sys.stderr)
+        return made
+
+    def recordings() -> list[Path]:
+        found.extend(gathered(p, where))
+        return [clip.audio for clip in found if isinstance(clip, Clip)]
+
+    files, cores = dealt.parts(recordings if rank == 0 else list, count)[0], p.threads or processes.cores()
+    parts = dealt.parts(lambda: [*measuring.files(files[rank::count], p.doctor, cores, quiet=rank > 0)], count)
+    measured = [parts[n % count][n // count] for n in range(len(files))]
+    made = dealt.parts(lambda: judged(found, measured, p, where) if rank == 0 else None, count, tell=False)[rank]
+    return made or read(where)
+
+
+def gathered(p: Params, where: Path) -> Iterator[Any]:
+    """What the corpora of all languages hold: clips, and what a reader could not make one of."""
+    from ttslib import corpora
+    from ttslib.corpora.clip import Clip
+    from ttslib.pairs import making
+
+    p = making.made(p)
+    for lang in p.langs:
+        for clip in corpora.read(p.corpus, lang, where):
+            # An id is unique within one corpus only: 1.wav may exist in every language.
+            several = len(p.langs) > 1 and isinstance(clip, Clip)
+            yield replace(clip, id=f"{lang}-{clip.id}") if several else clip
+
+
+def judged(found: Sequence[Any], measured: Sequence[Any], p: Params, where: Path) -> Manifest:
+    """The manifest of what the corpora hold and what their recordings' samples say, written."""
+    from ttslib import doctor, splits
     from ttslib.corpora.clip import ALL, Clip
     from ttslib.pairs import making
 
-    where = folder(p)
-    if (where / "manifest.jsonl").is_file() and not again:
-        found = read(where)
-        print(f"manifest: found {where}: {len(found.rows)} clips, {len(found.dropped)} dropped", file=sys.stderr)
-        return found
-
-    def clips() -> Iterator[Any]:
-        for lang in p.langs:
-            for clip in corpora.read(p.corpus, lang, where):
-                # An id is unique within one corpus only: 1.wav may exist in every language.
-                several = len(p.langs) > 1 and isinstance(clip, Clip)
-                yield replace(clip, id=f"{lang}-{clip.id}") if several else clip
-
-    p = making.made(p)
-    found = list(clips())
-    rows, dropped = doctor.examine(found, p)
+    rows, dropped = doctor.examine(found, p, measured)
     if not any(clip.split for clip in found if isinstance(clip, Clip)):
         rows = splits.assign(rows, p.doctor.val_share, p.doctor.test_share, p.seed)
     if p.corpus.minutes is not None:
@@ -168,7 +192,7 @@ def prepare(p: Params, again: bool = False) -> Manifest:
         replace_file(where / "dropped.jsonl", lines(dropped))
         why = ", ".join(f"{n} {reason}" for reason, n in counts(dropped)) or "the corpus holds nothing"
         raise ManifestError(
-            f"no clip to train on for {', '.join(bare)} in corpus {p.corpus.source} ({p.corpus.path}): "
+            f"no clip to train on for {', '.join(bare)} in corpus {p.corpus.source} ({making.placed(p).corpus.path}): "
             f"{len(rows)} clips survived; dropped: {why}; each is explained in {where / 'dropped.jsonl'}"
         )
     made = write(where, rows, dropped)

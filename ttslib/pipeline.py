@@ -2,7 +2,6 @@
 
 import gc
 import math
-import os
 import statistics
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +23,7 @@ from ttslib import (
     encoding,
     forgetting,
     manifest,
+    processes,
     runs,
     schedule,
     session,
@@ -129,24 +129,24 @@ def features(
     from accelerate import PartialState
 
     state = PartialState(cpu=p.device == "cpu")
-    rank, processes = (state.process_index, state.num_processes) if shared else (0, 1)
+    rank, count = processes.place() if shared else (0, 1)
     if p.data.shards is not None and lang is None:  # what is replayed is of another corpus, in files
         return sharded.opened(system, found, split, p)
     cache, rows = found.folder / "features", [row for row in found.split(split) if lang in (None, row.lang)]
     codeless = {}
     if hasattr(system, "kept"):  # not with a codec that is being trained: its codes are not worth keeping yet
-        made = dealt.parts(lambda: codes(system.codec, found, rows, p, rank, processes), processes, tell=False)[rank]
-        if processes > 1:
+        made = dealt.parts(lambda: codes(system.codec, found, rows, p, rank, count), count, tell=False)[rank]
+        if count > 1:
             made = codes(system.codec, found, rows, p)  # of all processes
         system.kept = made if system.kept is None else system.kept | made
         codeless = {bad["id"]: bad["reason"] for bad in made.quarantined}
     read = Reader(replace(found, rows=(), dropped=()), system.rate, codeless)
-    cores = p.threads or max(1, session.cores() // int(os.environ.get("LOCAL_WORLD_SIZE", state.num_processes)))
+    cores = p.threads or processes.cores()
     listen_on = getattr(system, "listen_on", lambda device: None)
     listen_on(state.device)
     try:
         return encoding.encode_all(
-            system, rows, read, cache, p.data.ram_gb, stamp=read.stamp, cores=cores, rank=rank, processes=processes
+            system, rows, read, cache, p.data.ram_gb, stamp=read.stamp, cores=cores, rank=rank, processes=count
         )
     finally:
         listen_on("cpu")  # what trains next needs the memory
@@ -158,13 +158,10 @@ def replay(system, p: Params) -> tuple[dict[str, dataset.Features], dict[str, da
     Nothing without `replay.lang`. All processes of a launch call this. Raises `DatasetError` for what the system does not
     know, or where it would watch no clip.
     """
-    from accelerate import PartialState
-
     if p.replay.lang is None:
         return {}, {}
     base = forgetting.corpus(p)
-    with PartialState(cpu=p.device == "cpu").main_process_first():
-        found = manifest.prepare(base)
+    found = manifest.prepare(base, shared=True)
     splits = ("train", "val") if p.replay.ratio else ("val",)
     rows = [row for split in splits for row in found.split(split)]
     if hasattr(system, "welcome"):  # voices are prompts to it: it can replay any speaker
@@ -189,8 +186,8 @@ def train(p: Params, watch: Callable | None = None) -> Trained:
     engine, entries = session.engine(p), given(p)
     sharding.allowed(p, engine)
     run = session.agreed(runs.start(p), engine)
+    found = manifest.prepare(p, shared=True)
     with engine.main_process_first():
-        found = manifest.prepare(p)
         heard = refined(entries, found, p, run) if entries else None
     taught = heard.beside(found) if heard else found
     system = beginning(p, taught.split("train"))  # all together: it may have to train a codec first

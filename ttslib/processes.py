@@ -1,4 +1,6 @@
-"""Which of the processes that train together this one is."""
+"""Which of the processes that work together this one is, and which share of the machine is its own."""
+
+import os
 
 import torch.distributed as dist
 
@@ -11,3 +13,9 @@ def place() -> tuple[int, int]:
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
+
+
+def cores() -> int:
+    """CPU cores this process may use: those of the machine, or its share where a launch has several processes on it."""
+    every = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, every // int(os.environ.get("LOCAL_WORLD_SIZE", place()[1])))

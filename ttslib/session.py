@@ -16,7 +16,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from ttslib import adapt, checkpoint, provenance, sharding, units
+from ttslib import adapt, checkpoint, processes, provenance, sharding, units
 from ttslib.dataset import ORDER, Features, Position, collate, plan, to_device
 from ttslib.ema import Ema
 from ttslib.evaluate.choice import Verdict
@@ -42,7 +42,7 @@ def engine(p: Params) -> Accelerator:
     precision = "no" if arithmetic(p) == "fp32" else arithmetic(p)
     quiet = DistributedDataParallelKwargs(broadcast_buffers=False)  # validation shards may differ in length
     made = Accelerator(mixed_precision=precision, cpu=p.device == "cpu", kwargs_handlers=[quiet])
-    torch.set_num_threads(p.threads or max(1, cores() // made.num_processes))
+    torch.set_num_threads(p.threads or processes.cores())
     return made
 
 
@@ -52,11 +52,6 @@ def arithmetic(p: Params) -> str:
         return p.precision
     gpu = p.device in ("auto", "cuda") and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
     return "bf16" if gpu else "fp32"
-
-
-def cores() -> int:
-    """CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def adamw(

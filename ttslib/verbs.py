@@ -19,7 +19,7 @@ def given(options) -> str:
 
 
 def prepare(options) -> None:
-    """Under `accelerate launch` all compute codes and features; the first makes the manifest, the others wait for it."""
+    """Under `accelerate launch` all measure recordings and compute codes and features; the first writes the manifest."""
     from ttslib import codecs, pipeline
 
     state, found, system = begun(resolved(options), options.again)
@@ -44,13 +44,12 @@ def begun(p: params.Params, again: bool = False):
     import torch
     from accelerate import PartialState
 
-    from ttslib import manifest, pipeline, session
+    from ttslib import manifest, pipeline, processes
 
     state = PartialState(cpu=p.device == "cpu", timeout=timedelta(days=1))
     if state.num_processes > 1:
-        torch.set_num_threads(p.threads or max(1, session.cores() // state.num_processes))
-    with state.main_process_first():
-        found = manifest.prepare(p, again=again and state.is_main_process)
+        torch.set_num_threads(p.threads or processes.cores())
+    found = manifest.prepare(p, again, shared=True)
     return state, found, pipeline.beginning(p, found.split("train"))
 
 

@@ -40,8 +40,7 @@ def at_hand(p: Params) -> MelCodec:
     signal ends the training.
     """
     engine = session.engine(p)
-    with engine.main_process_first():
-        found = manifest.prepare(p)
+    found = manifest.prepare(p, shared=True)
     told = [RECIPE, p.mel_codec.model_dump(mode="json"), p.seed, found.digest]
     name = f"{p.codec}-{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]}"
     where = paths.outputs() / p.lang / "codecs" / name
@@ -59,8 +58,7 @@ def trained(p: Params, name: str, found: manifest.Manifest, where: Path, engine)
     say(engine, f"codec {p.codec}: none here yet for this corpus; training one on {minutes:.1f} min ({length})")
     q, run = settings(p, name), Run(paths.outputs() / p.lang / "mel_codec" / name)
     trainee = Trainee(q)
-    with engine.main_process_first():
-        train, val = (pipeline.features(trainee, found, split, q) for split in ("train", "val"))
+    train, val = (pipeline.features(trainee, found, split, q, shared=True) for split in ("train", "val"))
     trainee.measure(train)
     begun = session.agreed(bool(checkpoint.listed(run.checkpoints)), engine)
     try:

@@ -245,7 +245,7 @@ class System:
         return wav.float().cpu()
 
     def synthesize_each(self, requests: Sequence[batching.Request]) -> batching.Given:
-        """`synthesize` of several together (`batching.each`), all given at the end."""
+        """`synthesize` of several (`batching.each`), together as far as `speaking.spoken` has them."""
         ready, refused = batching.prepared(requests, lambda one: self.ready(one.text, one.voice, one.lang))
         yield from refused
         if not ready:
@@ -256,8 +256,11 @@ class System:
                 voices.append(self.generator.voice(torch.tensor([speaker], device=vits.device)))
                 with seeded(requests[number].seed, vits.device):
                     priors.append(speaking.prior(vits, ids, voices[-1], requests[number].speaking_rate))
-            wavs = speaking.sounds(vits, priors, None if voices[0] is None else voices)
-        yield from zip(ready, (wav.float().cpu() for wav in wavs), strict=True)
+        wavs = speaking.spoken(vits, priors, None if voices[0] is None else voices)
+        for number in ready:
+            with self.speaking(), torch.no_grad():  # and not while somebody else has the turn
+                wav = next(wavs).float().cpu()
+            yield number, wav
 
     def ready(self, text: str, voice: str | None, lang: str | None) -> tuple[Tensor, int]:
         """Ids `(1, tokens)` of a raw text, and the index of a speaker. Raises `UnitsError`, `ParamsError`."""

@@ -34,8 +34,16 @@ def prior(vits: VitsModel, ids: Tensor, voice: Tensor | None, rate: float) -> Te
     return means + torch.randn_like(means) * logs.exp() * vits.noise_scale
 
 
+def spoken(vits: VitsModel, priors: Sequence[Tensor], voices: Sequence[Tensor] | None) -> Iterator[Tensor]:
+    """`sounds`: of all at once on a GPU; on a CPU of one after the other: a batch there takes 1.6 times as long, half of it
+    for fetching memory (docs/lab-log.md, 2026-11-22)."""
+    size = 1 if vits.device.type == "cpu" else len(priors)
+    for at in range(0, len(priors), size):
+        yield from sounds(vits, priors[at : at + size], voices and voices[at : at + size])
+
+
 def sounds(vits: VitsModel, priors: Sequence[Tensor], voices: Sequence[Tensor] | None) -> list[Tensor]:
-    """Waveforms `(samples,)` of what `prior` gave of each."""
+    """Waveforms `(samples,)` of what `prior` gave of each, in one batch."""
     frames = torch.tensor([made.shape[2] for made in priors], device=vits.device)
     latents = pad_sequence([made[0].T for made in priors], batch_first=True).transpose(1, 2)
     mask = packing.valid(frames, latents.shape[2])[:, None].to(latents.dtype)
