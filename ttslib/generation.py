@@ -115,10 +115,8 @@ def is_done(record: dict | None, asked: dict, folder: Path) -> bool:
 def spoken(system, items: Sequence[Item], folder: Path, seed: int) -> Iterator[tuple[Item, dict]]:
     """Speak these items to their files, together if they are several: each as it is through, with what there is to record of
     it beside what was asked."""
-    for item in items:
-        (folder / f"{item.id}.wav").unlink(
-            missing_ok=True
-        )  # of another text, voice or checkpoint: it must not pass for this
+    for item in items:  # of another text, voice or checkpoint: it must not pass for this
+        (folder / f"{item.id}.wav").unlink(missing_ok=True)
     shares = dict.fromkeys(range(len(items)), 0.0)
     tally, began = Counter(getattr(system, "tally", ())), time.perf_counter()
     for number, made in each(system, items, seed):
