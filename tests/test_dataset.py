@@ -1,14 +1,17 @@
 """Order and batches: every clip once an epoch, within budget, the same from any point and for any number of processes."""
 
 import itertools
+import threading
+import time
 from itertools import islice
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ttslib.dataset import Features, Position, Stream, collate, loader, plan
+from ttslib.dataset import DatasetError, Features, Position, Stream, ahead, collate, loader, plan
 
 LENGTHS = st.lists(st.integers(1, 900), min_size=1, max_size=60)
 BUDGETS = st.integers(100, 2000)
@@ -133,3 +136,53 @@ def test_a_stream_knows_what_is_left_of_an_epoch():
     for position in positions:
         assert stream.left(position) == len(stream.epoch(position.epoch)) - position.batch
     assert stream.left(positions[len(stream.epoch(0)) - 1]) == 0
+
+
+def soon(true) -> None:
+    end = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def test_one_batch_is_made_ahead_and_no_more():
+    made, may_go_on = [], threading.Event()
+
+    def values():
+        for n in range(4):
+            made.append(n)
+            if n == 1:
+                may_go_on.wait(10)
+            yield n
+
+    taken = ahead(values())
+    assert next(taken) == 0
+    soon(lambda: made == [0, 1])  # by a thread: nobody has asked for it
+    may_go_on.set()
+    assert next(taken) == 1
+    soon(lambda: made == [0, 1, 2])
+    time.sleep(0.02)
+    assert made == [0, 1, 2]
+    assert [*taken] == [2, 3]
+
+
+def test_what_a_batch_fails_of_is_raised_where_it_was_due_and_the_source_is_closed():
+    closed = []
+
+    def values():
+        try:
+            yield "first"
+            yield "second"
+            raise DatasetError("a lost file")
+        finally:
+            closed.append(True)
+
+    taken = ahead(values())
+    assert [next(taken), next(taken)] == ["first", "second"]
+    with pytest.raises(DatasetError, match="a lost file"):
+        next(taken)
+    assert closed == [True]
+    left = ahead(values())
+    next(left)
+    left.close()
+    assert closed == [True, True]

@@ -97,21 +97,36 @@ def test_a_clip_that_no_longer_decodes_changes_nothing_for_the_others(prepared):
     assert_same(with_it, without)
 
 
-def test_a_dead_worker_that_is_told_of_twice_is_one_error(tmp_path, monkeypatch):
-    """Torch's signal may come while the first error is put into words."""
-    run, twice = runs.Run(tmp_path), iter([RuntimeError(f"{loading.DEAD} 7) is killed by signal: Killed. ")])
+@pytest.mark.parametrize(
+    "first", [RuntimeError(f"{loading.DEAD}(s) 7) exited unexpectedly"), ConnectionResetError(104, "reset"), EOFError()]
+)
+def test_a_dead_worker_that_is_told_of_twice_is_one_error(tmp_path, first):
+    """Torch's signal comes after the first error, which may be that of the tensor the worker was handing over."""
+    run, p = runs.Run(tmp_path), small("data.workers=2")
     save(run.checkpoints, 3)
-    newest = checkpoint.newest
 
-    def interrupted(folder):
-        if (error := next(twice, None)) is not None:
-            raise error
-        return newest(folder)
+    def told(*_):
+        raise RuntimeError(f"{loading.DEAD} 7) is killed by signal: Killed. ")
 
     @loading.told_when_lost
     def fit(system, train, val, p, run):
-        raise RuntimeError(f"{loading.DEAD}(s) 7) exited unexpectedly")
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        raise first
 
-    monkeypatch.setattr(checkpoint, "newest", interrupted)
-    with pytest.raises(DatasetError, match="epoch0_step3 is whole: go on with resume=true"):
-        fit(None, None, None, None, run)
+    before = signal.signal(signal.SIGALRM, told)
+    try:
+        with pytest.raises(DatasetError, match="epoch0_step3 is whole: go on with resume=true"):
+            fit(None, None, None, p, run)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize(("workers", "error"), [(0, ConnectionResetError(104, "reset")), (2, RuntimeError("a bug"))])
+def test_another_error_is_no_dead_worker(tmp_path, workers, error):
+    @loading.told_when_lost
+    def fit(system, train, val, p, run):
+        raise error
+
+    with pytest.raises(type(error), match=r"reset|a bug"):
+        fit(None, None, None, small(f"data.workers={workers}"), runs.Run(tmp_path))

@@ -1,9 +1,11 @@
 """Features -> padded batches by a frames budget; order = f(seed, epoch), and it goes on from any position."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +16,8 @@ from ttslib.windows import Ahead
 
 JITTER = 0.03  # of a length: 0.15 gives clips other companions in every epoch, and pads three times as much
 ORDER = 2  # the version of `plan`: a run goes on only in the order in which it began
+T = TypeVar("T")
+END = object()
 
 __all__ = [
     "BadClip",
@@ -102,12 +106,13 @@ class Stream:
 
     def epoch(self, number: int) -> list[list[int]]:
         """The batches of one epoch, over all processes; not to be changed, since all who ask get the same lists."""
-        if number not in self.plans:
+        made = self.plans.get(number)
+        if made is None:
             made = self.planned(number)
             for old in [*self.plans][:-1]:
-                del self.plans[old]
+                self.plans.pop(old, None)  # the loader's thread asks, too
             self.plans[number] = made
-        return self.plans[number]
+        return made
 
     def planned(self, number: int) -> list[list[int]]:
         own = len(self.lengths) - self.replayed
@@ -188,10 +193,10 @@ def collate(examples: Sequence[Example]) -> Example:
 def loader(
     features: Features, stream: Stream, workers: int, pin: bool
 ) -> Iterator[tuple[Position, list[int], Example]]:
-    """`(position after it, indices, batch)` for every turn of the stream, prefetched by `workers` processes; or, of features
-    in shards, out of windows that threads read ahead."""
+    """`(position after it, indices, batch)` for every turn of the stream, each made while the one before it is in use: by
+    `workers` processes, or by a thread; of features in shards, out of windows that more threads read ahead."""
     if stream.shards is not None:
-        return from_windows(features, stream, pin)
+        return ahead(from_windows(features, stream, pin))
     batches = DataLoader(
         features,
         batch_sampler=Indices(stream),
@@ -200,7 +205,21 @@ def loader(
         pin_memory=pin,
         generator=torch.Generator().manual_seed(0),  # its own, so that making a loader never moves the training RNG
     )
-    return ((position, indices, batch) for (position, indices), batch in zip(stream, batches, strict=False))
+    made = ((position, indices, batch) for (position, indices), batch in zip(stream, batches, strict=False))
+    return made if workers else ahead(made)
+
+
+def ahead(values: Generator[T, None, None]) -> Iterator[T]:
+    """The same values, the next one made by a thread while the last one is used. What making one raises is raised where it
+    would have been returned."""
+    try:
+        with ThreadPoolExecutor(1, "loader") as pool:
+            coming = pool.submit(next, values, END)
+            while (value := coming.result()) is not END:
+                coming = pool.submit(next, values, END)
+                yield value
+    finally:
+        values.close()
 
 
 def from_windows(features: Features, stream: Stream, pin: bool) -> Iterator[tuple[Position, list[int], Example]]:

@@ -1,6 +1,7 @@
 """A loop that loses its data, in words: a feature file that goes, a loader's worker that dies."""
 
 import functools
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from ttslib.dataset import DatasetError
 from ttslib.shards import ShardError
 
 DEAD = "DataLoader worker (pid"  # how torch begins to tell of a worker's death
+AGAIN = 0.5  # seconds in which a signal about it comes
 
 
 def told_when_lost(fit: Callable) -> Callable:
@@ -24,21 +26,26 @@ def told_when_lost(fit: Callable) -> Callable:
             # One of a worker comes with its traceback before it.
             told = str(error).rpartition("DatasetError: ")[2].strip()
             raise DatasetError(f"{told}; {left(run.checkpoints)}, which computes it again") from None
-        except RuntimeError as error:
-            if not str(error).startswith(DEAD):
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            # A tensor that a worker was handing over when it died is an error of the connection.
+            if not (str(error).startswith(DEAD) or (p.data.workers and not isinstance(error, RuntimeError))):
                 raise
-            try:
-                how = left(run.checkpoints)
-            except RuntimeError as again:  # torch tells it twice, once by a signal whenever that comes
-                if not str(again).startswith(DEAD):
-                    raise
-                how = left(run.checkpoints)
+            told_again()
             raise DatasetError(
-                f"{run.folder}: a worker process of the loader died, killed or out of memory; {how}; give it more memory, "
-                "or none to die: data.workers=0"
+                f"{run.folder}: a worker process of the loader died, killed or out of memory; {left(run.checkpoints)}; "
+                "give it more memory, or none to die: data.workers=0"
             ) from None
 
     return trained
+
+
+def told_again() -> None:
+    """Torch may tell of a worker's death once more, by a signal that raises wherever it comes: let it come here."""
+    try:
+        time.sleep(AGAIN)
+    except RuntimeError as error:
+        if not str(error).startswith(DEAD):
+            raise
 
 
 def left(checkpoints: Path) -> str:
