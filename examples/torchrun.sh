@@ -15,5 +15,6 @@ print(paths.outputs() / p.lang / p.system / run / "checkpoints" / "latest")' "$@
 resume=false
 if [ -e "$latest" ]; then resume=true; fi
 
-python -m ttslib prepare "$@"  # before: while one process prepares, the others would wait, and not for ever
-exec python -m torch.distributed.run --standalone --nproc-per-node "${GPUS:-gpu}" -m ttslib train "$@" "resume=$resume"
+launch=(python -m torch.distributed.run --standalone --nproc-per-node "${GPUS:-gpu}" -m ttslib)
+"${launch[@]}" prepare "$@"  # recordings, codes and features, dealt out to all of them
+exec "${launch[@]}" train "$@" "resume=$resume"

@@ -44,7 +44,7 @@ def test_they_are_bash_and_what_they_set_exists(example):
 
 def test_torchrun_trains_and_is_stopped_whole(prepared, tmp_path):
     """SIGTERM to torchrun reaches both processes; the next call goes on. What `prepare` would make is there."""
-    real = f'if [ "$3" != prepare ]; then exec {sys.executable} "$@"; fi'
+    real = f'if [[ " $* " != *" ttslib prepare "* ]]; then exec {sys.executable} "$@"; fi'
     env = bin_of(tmp_path / "bin", python=real) | {"GPUS": "2"}
     command = [str(ROOT / "examples" / "torchrun.sh"), "qaa", *QUIET]
     log, run = tmp_path / "log.txt", prepared / "qaa" / "acoustic" / "a"
@@ -65,14 +65,16 @@ def test_torchrun_trains_and_is_stopped_whole(prepared, tmp_path):
     only = f'if [ "$1" = -c ]; then exec {sys.executable} "$@"; fi; echo "$@" >> {told}'
     again = subprocess.run(command, env=bin_of(tmp_path / "again", python=only) | {"GPUS": "2"})
     assert again.returncode == 0
+    launch = "-m torch.distributed.run --standalone --nproc-per-node 2 -m ttslib"
     assert told.read_text().splitlines() == [
-        f"-m ttslib prepare qaa {' '.join(QUIET)}",
-        f"-m torch.distributed.run --standalone --nproc-per-node 2 -m ttslib train qaa {' '.join(QUIET)} resume=true",
+        f"{launch} prepare qaa {' '.join(QUIET)}",
+        f"{launch} train qaa {' '.join(QUIET)} resume=true",
     ]
 
 
+@pytest.mark.parametrize("verb", ["prepare", "train"])
 @pytest.mark.parametrize(("code", "queued"), [(143, "requeue 7\n"), (1, "")])
-def test_slurm_is_asked_for_one_process_a_gpu_and_queues_again_when_the_time_is_up(code, queued, outputs, tmp_path):
+def test_slurm_is_asked_for_one_process_a_gpu_and_queues_again_when_the_time_is_up(verb, code, queued, outputs, tmp_path):
     """Stand-ins: `srun` starts process after process, `python` tells how it was called and leaves with `code`."""
     told = tmp_path / "told.txt"
     scripts = {
@@ -85,13 +87,15 @@ fi
 exec "$@" """,
         "python": f"""if [ "$1" = -c ]; then exec {sys.executable} "$@"; fi
 echo "$RANK/$WORLD_SIZE $LOCAL_RANK $MASTER_ADDR:$MASTER_PORT $*" >> {told}
-if [ "$3" = train ]; then exit {code}; fi""",
+if [ "$3" = {verb} ]; then exit {code}; fi""",
     }
     env = bin_of(tmp_path / "bin", **scripts) | {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "[one-two]"}
+    env |= {"SLURM_CPUS_PER_TASK": "8"}
     done = subprocess.run(["bash", ROOT / "examples" / "train.slurm", "qaa", "run=a"], env=env)
     assert done.returncode == code
-    first, *rest = told.read_text().splitlines()
-    assert first == "/  : -m ttslib prepare qaa run=a"
-    assert rest == [f"{r}/3 {r % 2} one:20007 -m ttslib train qaa run=a resume=false" for r in range(3)]
+    expected = [f"{r}/3 {r % 2} one:20007 -m ttslib prepare qaa threads=8 run=a" for r in range(3)]
+    if verb == "train":
+        expected += [f"{r}/3 {r % 2} one:20007 -m ttslib train qaa threads=8 run=a resume=false" for r in range(3)]
+    assert told.read_text().splitlines() == expected
     left = tmp_path / "queued"
     assert (left.read_text() if left.exists() else "") == queued
