@@ -138,6 +138,16 @@ def test_a_stream_knows_what_is_left_of_an_epoch():
     assert stream.left(positions[len(stream.epoch(0)) - 1]) == 0
 
 
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true")
+def test_batches_for_a_gpu_are_the_same_and_made_one_ahead(clips, monkeypatch):
+    _, train, _ = clips
+    alone, begun = batches(train, 0), []
+    monkeypatch.setattr("ttslib.dataset.ahead", lambda values: begun.append(values) or ahead(values))
+    pinned = list(islice(loader(train, Stream(train.lengths, 400, 3), 0, pin=True), 9))
+    assert same(pinned, alone) and len(begun) == 1
+    assert same(batches(train, 0), alone) and len(begun) == 1
+
+
 def soon(true) -> None:
     end = time.monotonic() + 10
     while not true():

@@ -193,10 +193,15 @@ def collate(examples: Sequence[Example]) -> Example:
 def loader(
     features: Features, stream: Stream, workers: int, pin: bool
 ) -> Iterator[tuple[Position, list[int], Example]]:
-    """`(position after it, indices, batch)` for every turn of the stream, each made while the one before it is in use: by
-    `workers` processes, or by a thread; of features in shards, out of windows that more threads read ahead."""
+    """`(position after it, indices, batch)` for every turn of the stream; of features in shards, out of windows that threads
+    read ahead.
+
+    The next one is made while this one is in use: by `workers` processes, or, for a GPU (`pin`), by a thread. On a CPU that
+    thread would take more from the training than it saves (docs/lab-log.md, 2026-11-22).
+    """
     if stream.shards is not None:
-        return ahead(from_windows(features, stream, pin))
+        made = from_windows(features, stream, pin)
+        return ahead(made) if pin else made
     batches = DataLoader(
         features,
         batch_sampler=Indices(stream),
@@ -206,7 +211,7 @@ def loader(
         generator=torch.Generator().manual_seed(0),  # its own, so that making a loader never moves the training RNG
     )
     made = ((position, indices, batch) for (position, indices), batch in zip(stream, batches, strict=False))
-    return made if workers else ahead(made)
+    return ahead(made) if pin and not workers else made
 
 
 def ahead(values: Generator[T, None, None]) -> Iterator[T]:

@@ -127,4 +127,4 @@ class Data(Section):
     shard_mb: Positive = 64.0
     """size of the shards that are written (MB)"""
     workers: int = Field(default=0, ge=0)
-    """loader processes; 0 = a thread of the training process makes the next batch, best when features fit in RAM"""
+    """loader processes; 0 = load in the training process (on a GPU in a thread), best when features fit in RAM"""
