@@ -74,7 +74,9 @@ def test_torchrun_trains_and_is_stopped_whole(prepared, tmp_path):
 
 @pytest.mark.parametrize("verb", ["prepare", "train"])
 @pytest.mark.parametrize(("code", "queued"), [(143, "requeue 7\n"), (1, "")])
-def test_slurm_is_asked_for_one_process_a_gpu_and_queues_again_when_the_time_is_up(verb, code, queued, outputs, tmp_path):
+def test_slurm_is_asked_for_one_process_a_gpu_and_queues_again_when_the_time_is_up(
+    verb, code, queued, outputs, tmp_path
+):
     """Stand-ins: `srun` starts process after process, `python` tells how it was called and leaves with `code`."""
     told = tmp_path / "told.txt"
     scripts = {

@@ -23,7 +23,6 @@ from ttslib import (
     encoding,
     forgetting,
     manifest,
-    processes,
     runs,
     schedule,
     session,
@@ -33,7 +32,7 @@ from ttslib import (
     together,
 )
 from ttslib import text as normalisers
-from ttslib.codecs import kept
+from ttslib.codecs import kept, spread
 from ttslib.evaluate import judges
 from ttslib.evaluate.choice import Small, Verdict
 from ttslib.evaluate.judges import Asked, Judges
@@ -42,6 +41,7 @@ from ttslib.feedback import Entry
 from ttslib.feedback import asked as given
 from ttslib.manifest import Manifest, Row
 from ttslib.params import Params, ParamsError
+from ttslib.processes import cores, place
 from ttslib.stop import STATUS, Stopped
 from ttslib.systems import system_class
 from ttslib.track import Track
@@ -84,11 +84,12 @@ def codes(codec, found: Manifest, rows: Sequence[Row], p: Params, rank: int = 0,
     there are several processes, this one's part of them. Raises `CodecError`."""
     from accelerate import PartialState
 
-    def read(row: Row) -> Tensor:
-        return recording(found, row, codec.rate)
-
-    codec.to(PartialState(cpu=p.device == "cpu").device)
-    made = kept.keep(codec, found.folder / "codes", rows, read, rank=rank, processes=processes)
+    device, folder = PartialState(cpu=p.device == "cpu").device, found.folder / "codes"
+    read = Reader(replace(found, rows=(), dropped=()), codec.rate, {})
+    if device.type == "cpu":
+        return spread.keep(codec, folder, rows, read, p.threads or cores(), p.data.ram_gb, rank, processes)
+    codec.to(device)
+    made = kept.keep(codec, folder, rows, read, rank=rank, processes=processes)
     codec.to("cpu")  # what trains next needs the memory
     return made
 
@@ -129,7 +130,7 @@ def features(
     from accelerate import PartialState
 
     state = PartialState(cpu=p.device == "cpu")
-    rank, count = processes.place() if shared else (0, 1)
+    rank, count = place() if shared else (0, 1)
     if p.data.shards is not None and lang is None:  # what is replayed is of another corpus, in files
         return sharded.opened(system, found, split, p)
     cache, rows = found.folder / "features", [row for row in found.split(split) if lang in (None, row.lang)]
@@ -141,13 +142,13 @@ def features(
         system.kept = made if system.kept is None else system.kept | made
         codeless = {bad["id"]: bad["reason"] for bad in made.quarantined}
     read = Reader(replace(found, rows=(), dropped=()), system.rate, codeless)
-    cores = p.threads or processes.cores()
     listen_on = getattr(system, "listen_on", lambda device: None)
     listen_on(state.device)
     try:
         return encoding.encode_all(
-            system, rows, read, cache, p.data.ram_gb, stamp=read.stamp, cores=cores, rank=rank, processes=count
-        )
+            system, rows, read, cache, p.data.ram_gb, stamp=read.stamp, cores=p.threads or cores(),
+            rank=rank, processes=count,
+        )  # fmt: skip
     finally:
         listen_on("cpu")  # what trains next needs the memory
 

@@ -1,6 +1,6 @@
 """Codes of clips, computed once for a clip and codec and kept beside the manifest.
 
-    codes/mel-6561-0123456789ab/   codec.json   codes-<process>-<number>.safetensors
+    codes/mel-6561-0123456789ab/   codec.json   codes-<writer>-<number>.safetensors
 
 A clip's codes depend on its samples alone, so they lie under its `sha`, `start` and `end`: another text, speaker, tokenizer
 or system finds them again. A shard gets its name when every byte of it is on disk, so a kill costs what was computed since
@@ -29,6 +29,7 @@ from ttslib.dataset import BadClip
 from ttslib.manifest import Row
 
 SHARD_CLIPS, SHARD_BYTES, SHARD_SECONDS = 500, 8 * 2**20, 60.0  # a shard is full at whichever comes first
+BUDGET = 120.0  # seconds of audio that go through a codec together
 
 
 class Kept:
@@ -97,7 +98,7 @@ class Kept:
 
 
 def keep(
-    codec: Codec, folder: Path, rows: Sequence[Row], read: Callable[[Row], Tensor], budget_seconds: float = 120.0,
+    codec: Codec, folder: Path, rows: Sequence[Row], read: Callable[[Row], Tensor], budget_seconds: float = BUDGET,
     rank: int = 0, processes: int = 1,
 ) -> Kept:  # fmt: skip
     """The codes of `rows`, those that no whole shard in `folder/<codec>/` holds yet being computed first.
@@ -106,6 +107,13 @@ def keep(
     padding included. Process `rank` of `processes` computes its part and returns that and what was there before.
     A clip that cannot be read (`BadClip`) or has no frame is quarantined. Raises `CodecError` for another codec's folder.
     """
+    kept, place = known(codec, folder, rows, rank)
+    compute(codec, kept, place, missing(kept, rows, rank, processes), read, budget_seconds, str(rank), quiet=rank > 0)
+    return kept
+
+
+def known(codec: Codec, folder: Path, rows: Sequence[Row], rank: int = 0) -> tuple[Kept, Path]:
+    """What whole shards hold of `rows`, and where these lie. Raises `CodecError` for another codec's folder."""
     kept = Kept(codec)
     place = opened(codec, kept, folder)
     keys = {clip_key(row) for row in rows}
@@ -118,18 +126,29 @@ def keep(
                 file.unlink()
         except FileNotFoundError:
             continue  # damaged, and the first process was faster: its clips count as missing here too
-    # All rows are dealt out, not the missing ones: what is missing changes while other processes write.
-    mine = [row for row in by_length(rows)[rank::processes] if row not in kept]
+    return kept, place
+
+
+def missing(kept: Kept, rows: Sequence[Row], rank: int, processes: int) -> list[Row]:
+    """The part of this process. All rows are dealt out, not the missing ones: what is missing changes while others write."""
+    return [row for row in by_length(rows)[rank::processes] if row not in kept]
+
+
+def compute(
+    codec: Codec, kept: Kept, place: Path, rows: Sequence[Row], read: Callable[[Row], Tensor], budget_seconds: float,
+    writer: str, quiet: bool,
+) -> None:  # fmt: skip
+    """Have the codes of these rows in `kept` and in shards of `place`, under names of `writer`, which nobody else uses."""
     fresh: dict[str, Tensor] = {}
     size, began = 0, time.monotonic()
 
     def write() -> None:
         nonlocal fresh, size, began
         if fresh:
-            kept.take(shard(place, rank, fresh, kept), {*fresh})
+            kept.take(shard(place, writer, fresh, kept), {*fresh})
         fresh, size, began = {}, 0, time.monotonic()
 
-    for row, codes in computed(codec, batches(mine, budget_seconds), read, quiet=rank > 0):
+    for row, codes in computed(codec, batches(rows, budget_seconds), read, quiet):
         if isinstance(codes, BadClip):
             kept.quarantined.append({"id": row.id, "reason": str(codes)})
             continue
@@ -138,7 +157,6 @@ def keep(
         if len(fresh) >= SHARD_CLIPS or size >= SHARD_BYTES or time.monotonic() - began > SHARD_SECONDS:
             write()
     write()
-    return kept
 
 
 def clip_key(row: Row) -> str:
@@ -158,9 +176,9 @@ def opened(codec: Codec, kept: Kept, folder: Path) -> Path:
     return place
 
 
-def shard(place: Path, rank: int, codes: dict[str, Tensor], kept: Kept) -> Path:
-    """Write one shard, whole or not at all, under the process's next free number."""
-    names = (place / f"codes-{rank}-{n:05d}.safetensors" for n in count(len([*place.glob(f"codes-{rank}-*")])))
+def shard(place: Path, writer: str, codes: dict[str, Tensor], kept: Kept) -> Path:
+    """Write one shard, whole or not at all, under the writer's next free number."""
+    names = (place / f"codes-{writer}-{n:05d}.safetensors" for n in count(len([*place.glob(f"codes-{writer}-*")])))
     file = next(name for name in names if not name.exists())
     partial = place / f".{file.stem}-{os.getpid()}.tmp"
     save_file(codes, partial, {"name": kept.name, "hash": kept.hash})
