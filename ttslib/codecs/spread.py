@@ -18,10 +18,6 @@ from ttslib.manifest import Row
 WORTH = 20.0  # seconds of work left from which on starting processes pays (each takes some 3 s of a core)
 
 
-class Cancelled(RuntimeError):
-    """The process that asked for these codes has given up."""
-
-
 def keep(
     codec: Codec, folder: Path, rows: Sequence[Row], read: Callable[[Row], Tensor], cores: int, ram_gb: float, rank: int = 0,
     processes: int = 1,
@@ -87,7 +83,7 @@ def part(state: dict, folder: Path, read: Callable, rows: Sequence[Row], writer:
 
     def heard(row: Row) -> Tensor:
         if MINE["over"].is_set():
-            raise Cancelled
+            raise CodecError("the process that asked for these codes has given up; see what it said, and start again")
         return read(row)
 
     codec = codecs.restore(state)
