@@ -7,6 +7,7 @@ import signal
 import socket
 
 import pytest
+import torch
 import training
 
 from ttslib import encoding, manifest, measuring, pipeline
@@ -190,3 +191,15 @@ def test_one_that_is_killed_ends_the_other(fresh):
     assert lives[1].finish(60) == 128 + signal.SIGKILL
     assert lives[0].finish(60) == 1, told(lives)
     assert "error: another process of this launch died in the preparation" in lives[0].words()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="device=auto is the GPU here")
+def test_a_codec_is_trained_by_both_where_nobody_named_a_device(fresh):
+    """With device=auto two processes on a CPU once knew nothing of each other, and wrote the same files."""
+    lives = pair(fresh, "prepare", "qaa", "device=auto", "codec=mel-6561", "mel_codec.steps=4")
+    assert [life.finish(120) for life in lives] == [0, 0], told(lives)
+    assert lives[0].words().count("training one on") == 1 and "training one on" not in lives[1].words()
+    (codec,) = fresh.glob("qaa/codecs/*")
+    (line,) = [line for line in lives[0].words().splitlines() if line.startswith("{")]
+    writers = {file.name.split("-")[1] for file in fresh.glob("qaa/data/*/codes/*/codes-*")}
+    assert codec.name.startswith("mel-6561-") and json.loads(line)["codec"]["clips"] > 5 and writers == {"0", "1"}

@@ -41,7 +41,7 @@ from ttslib.feedback import Entry
 from ttslib.feedback import asked as given
 from ttslib.manifest import Manifest, Row
 from ttslib.params import Params, ParamsError
-from ttslib.processes import cores, place
+from ttslib.processes import cores, launched, place
 from ttslib.stop import STATUS, Stopped
 from ttslib.systems import system_class
 from ttslib.track import Track
@@ -82,9 +82,7 @@ def reader(system, found: Manifest) -> Callable[[Row], Tensor]:
 def codes(codec, found: Manifest, rows: Sequence[Row], p: Params, rank: int = 0, processes: int = 1) -> kept.Kept:
     """The codes of these clips, kept beside the manifest; the missing ones are computed on the device of `p`, and where
     there are several processes, this one's part of them. Raises `CodecError`."""
-    from accelerate import PartialState
-
-    device, folder = PartialState(cpu=p.device == "cpu").device, found.folder / "codes"
+    device, folder = launched(p.device).device, found.folder / "codes"
     read = Reader(replace(found, rows=(), dropped=()), codec.rate, {})
     if device.type == "cpu":
         return spread.keep(codec, folder, rows, read, p.threads or cores(), p.data.ram_gb, rank, processes)
@@ -127,9 +125,7 @@ def features(
     `shared`: all processes of this launch call this, and each encodes its part of what is missing.
     A system that has a `codec` and `kept` (None at first) finds the codes of these clips, and of those before, in `kept`.
     """
-    from accelerate import PartialState
-
-    state = PartialState(cpu=p.device == "cpu")
+    state = launched(p.device)
     rank, count = place() if shared else (0, 1)
     if p.data.shards is not None and lang is None:  # what is replayed is of another corpus, in files
         return sharded.opened(system, found, split, p)

@@ -2,7 +2,33 @@
 
 import os
 
+import torch
 import torch.distributed as dist
+from accelerate import PartialState
+
+from ttslib.params import ParamsError
+
+
+def launched(device: str, **more) -> PartialState:
+    """This process among those of its launch, computing on `device` (a param: auto, cpu, cuda, mps).
+
+    Raises `ParamsError` where several were started and could not reach each other: each would do all the work, and all
+    would write the same files.
+    """
+    state, count = PartialState(cpu=on_cpu(device), **more), int(os.environ.get("WORLD_SIZE", 1))
+    if state.num_processes != count:
+        raise ParamsError(
+            f"device={device}: {count} processes were started, and on {state.device} they cannot work together; set "
+            "device=cpu, or start one"
+        )
+    return state
+
+
+def on_cpu(device: str) -> bool:
+    """Whether this param means the CPU: by its name, or because there is nothing else."""
+    return device == "cpu" or (
+        device == "auto" and not (torch.cuda.is_available() or torch.backends.mps.is_available())
+    )
 
 
 def place() -> tuple[int, int]:

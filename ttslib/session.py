@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
@@ -37,11 +37,11 @@ def engine(p: Params) -> Accelerator:
     launched = "WORLD_SIZE" in os.environ
     AcceleratorState._reset_state(reset_partial_state=not launched)  # a notebook may train twice, with other settings
     if launched:
-        PartialState(cpu=p.device == "cpu")
+        processes.launched(p.device)
         sharding.forget()
     precision = "no" if arithmetic(p) == "fp32" else arithmetic(p)
     quiet = DistributedDataParallelKwargs(broadcast_buffers=False)  # validation shards may differ in length
-    made = Accelerator(mixed_precision=precision, cpu=p.device == "cpu", kwargs_handlers=[quiet])
+    made = Accelerator(mixed_precision=precision, cpu=processes.on_cpu(p.device), kwargs_handlers=[quiet])
     torch.set_num_threads(p.threads or processes.cores())
     return made
 

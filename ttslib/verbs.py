@@ -42,11 +42,10 @@ def prepare(options) -> None:
 def begun(p: params.Params, again: bool = False):
     """This process among those of the launch, the manifest, and the system as training starts."""
     import torch
-    from accelerate import PartialState
 
     from ttslib import manifest, pipeline, processes
 
-    state = PartialState(cpu=p.device == "cpu", timeout=timedelta(days=1))
+    state = processes.launched(p.device, timeout=timedelta(days=1))
     if state.num_processes > 1:
         torch.set_num_threads(p.threads or processes.cores())
     found = manifest.prepare(p, again, shared=True)
