@@ -15,6 +15,14 @@ QUIET = {"tracking": "disabled", "device": "cpu", "processes": 2}
 FEW = {"data.frames": 400, "train.log_every": 1, "evaluate.recogniser": None, "evaluate.small": 1, "train.steps": 6}
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """As a terminal or a notebook begins: of jobs in the background a shell has SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def p(prepared, monkeypatch):
     monkeypatch.setattr(together, "EVERY", 0.05)
