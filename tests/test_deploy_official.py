@@ -6,7 +6,7 @@ import torch
 import yaml
 from official import needs
 from safetensors.torch import load_file
-from test_indextts_storage import english, sizes, write  # noqa: F401
+from test_indextts_storage import english, official_base, sizes  # noqa: F401
 from test_pocket_storage import folder as pocket_folder  # noqa: F401
 from test_pocket_storage import official as official_pocket
 from test_pocket_storage import pieces  # noqa: F401
@@ -72,12 +72,7 @@ def test_the_package_of_pocket_loads_a_halved_voice(pocket_folder, tmp_path):  #
 
 @needs("indextts")
 def test_the_package_of_indextts_loads_a_halved_voice(english, tmp_path):  # noqa: F811
-    package = published.imported("indextts.gpt.model_v2", indextts.INSTALL)
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        made = package.UnifiedVoice(**sizes(english))
-    (tmp_path / "base").mkdir()
-    write(tmp_path / "base", made.state_dict(), sizes(english), english)
+    package, _ = official_base(english, tmp_path / "base")
     plain, voice, told = halved(system_class("indextts").load(tmp_path / "base"), tmp_path)
     assert told["bytes"]["bf16"] < 0.55 * told["bytes"]["fp32"]
     stored, whole = (torch.load(place / "gpt.pth", weights_only=True) for place in (voice, plain))

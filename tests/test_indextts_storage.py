@@ -175,16 +175,22 @@ def voiced(system, text: str, lang: str) -> dict[str, torch.Tensor]:
     return made | {"codes": torch.tensor([[5, 6, 7, 8]]), "codes_len": torch.tensor([4])}
 
 
-@needs("indextts")
-@pytest.mark.parametrize("body", ["all", "lora"])
-def test_an_extended_export_is_read_by_the_published_class(english, merged, spoken, tmp_path, body):
-    """Strictly, with the sizes of the exported configuration; and says what is said here, LoRA merged."""
+def official_base(english, folder):
+    """Write a base of the published class with random weights; the module of the class, and that network."""
     package = published.imported("indextts.gpt.model_v2", indextts.INSTALL)
     with torch.random.fork_rng():
         torch.manual_seed(1)
         official = package.UnifiedVoice(**sizes(english))
-    (tmp_path / "base").mkdir()
-    write(tmp_path / "base", official.state_dict(), sizes(english), english)
+    folder.mkdir()
+    write(folder, official.state_dict(), sizes(english), english)
+    return package, official
+
+
+@needs("indextts")
+@pytest.mark.parametrize("body", ["all", "lora"])
+def test_an_extended_export_is_read_by_the_published_class(english, merged, spoken, tmp_path, body):
+    """Strictly, with the sizes of the exported configuration; and says what is said here, LoRA merged."""
+    package, official = official_base(english, tmp_path / "base")
     base = System.load(tmp_path / "base")
     targets = ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"]
     system, p = grown(base, merged, spoken, **{"adapt.body": body, "adapt.lora.targets": targets})

@@ -63,7 +63,7 @@ def written(
     save_file(tensors, partial / "state.safetensors")
     write_json(partial / "system.json", system)
     write_json(partial / "state.json", skeleton)
-    write_json(partial / "checksums.json", {f.name: sha256(f) for f in sorted(partial.iterdir())})
+    seal(partial)
     for file in partial.iterdir():
         sync(file)
     sync(partial)
@@ -157,6 +157,12 @@ def sound(folder: Path, only: str | None = None) -> None:
             f"{error}. Nothing else is taken in its place: restore it from a copy, name another checkpoint folder of the "
             "run, or go on training with resume=true, which starts from the last whole one"
         ) from None
+
+
+def seal(folder: Path) -> None:
+    """Write the checksums of every file in it, which `verify` reads."""
+    listed = {f.name: sha256(f) for f in sorted(folder.iterdir()) if f.name != "checksums.json"}
+    write_json(folder / "checksums.json", listed)
 
 
 def verify(path: Path, only: str | None = None) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -74,16 +75,11 @@ def recording(found: Manifest, row: Row, rate: int) -> Tensor:
     return torch.from_numpy(audio.resample(span, native, rate) if native != rate else span.copy())
 
 
-def reader(system, found: Manifest) -> Callable[[Row], Tensor]:
-    """`recording` of a row at the system's rate."""
-    return lambda row: recording(found, row, system.rate)
-
-
 def codes(codec, found: Manifest, rows: Sequence[Row], p: Params, rank: int = 0, processes: int = 1) -> kept.Kept:
     """The codes of these clips, kept beside the manifest; the missing ones are computed on the device of `p`, and where
     there are several processes, this one's part of them. Raises `CodecError`."""
     device, folder = launched(p.device).device, found.folder / "codes"
-    read = Reader(replace(found, rows=(), dropped=()), codec.rate, {})
+    read = reader(codec, found)
     if device.type == "cpu":
         return spread.keep(codec, folder, rows, read, p.threads or cores(), p.data.ram_gb, rank, processes)
     codec.to(device)
@@ -116,6 +112,11 @@ class Reader:
         return [about.st_mtime_ns, about.st_size]
 
 
+def reader(system, found: Manifest, without: Mapping[str, str] = MappingProxyType({})) -> Reader:
+    """`recording` of a row at the rate of a system or codec; it takes none of the manifest's rows along."""
+    return Reader(replace(found, rows=(), dropped=()), system.rate, without)
+
+
 def features(
     system, found: Manifest, split: str, p: Params, lang: str | None = None, shared: bool = False
 ) -> dataset.Features:
@@ -137,7 +138,7 @@ def features(
             made = codes(system.codec, found, rows, p)  # of all processes
         system.kept = made if system.kept is None else system.kept | made
         codeless = {bad["id"]: bad["reason"] for bad in made.quarantined}
-    read = Reader(replace(found, rows=(), dropped=()), system.rate, codeless)
+    read = reader(system, found, codeless)
     listen_on = getattr(system, "listen_on", lambda device: None)
     listen_on(state.device)
     try:

@@ -57,7 +57,9 @@ def pooled(codec: Codec, folder: Path, rows: Sequence[Row], read: Callable, work
     over, told = spawn.Event(), (Held(codec).state, folder, read)
     pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=begin, initargs=(over,))
     try:
-        parts = [pool.submit(part, *told, rows[n::workers], f"{rank}.{n}", rank or n) for n in range(workers)]
+        parts = [
+            pool.submit(part, *told, rows[n::workers], f"{rank}.{n}", quiet=bool(rank or n)) for n in range(workers)
+        ]
         return [bad for job in parts for bad in job.result()]
     except BrokenProcessPool:
         raise CodecError(
@@ -78,7 +80,7 @@ def begin(over) -> None:
     MINE["over"] = over
 
 
-def part(state: dict, folder: Path, read: Callable, rows: Sequence[Row], writer: str, quiet: int) -> list[dict]:
+def part(state: dict, folder: Path, read: Callable, rows: Sequence[Row], writer: str, quiet: bool) -> list[dict]:
     """In a worker process: the codes of some rows."""
 
     def heard(row: Row) -> Tensor:
@@ -88,5 +90,5 @@ def part(state: dict, folder: Path, read: Callable, rows: Sequence[Row], writer:
 
     codec = codecs.restore(state)
     made, place = kept.known(codec, folder, (), rank=1)
-    kept.compute(codec, made, place, rows, heard, kept.BUDGET, writer, bool(quiet))
+    kept.compute(codec, made, place, rows, heard, kept.BUDGET, writer, quiet)
     return made.quarantined

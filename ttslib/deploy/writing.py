@@ -125,14 +125,8 @@ def own(system, plain: dict, folder: Path, kind: str) -> Path:
     if system.p.system == "vits":
         state["params"]["vits"] |= {"discriminator": False, "discriminator_from": None}
     checkpoint.export(folder, weights.reduced(plain, axes, kind), state, system.vocabularies)
-    seal(folder)  # by its checksums a system tells our format from its own
+    checkpoint.seal(folder)  # by its checksums a system tells our format from its own
     return folder / "model.safetensors"
-
-
-def seal(folder: Path) -> None:
-    """Checksums of every file, which loading verifies."""
-    listed = {f.name: checkpoint.sha256(f) for f in sorted(folder.iterdir()) if f.name != "checksums.json"}
-    checkpoint.write_json(folder / "checksums.json", listed)
 
 
 def official(system: str, folder: Path) -> list[Path]:
@@ -170,7 +164,7 @@ def finish(system, partial: Path, out: Path, told: dict) -> None:
         relocate(file, partial, out)
     checkpoint.write_json(partial / "export.json", told)
     if (partial / "checksums.json").is_file():
-        seal(partial)
+        checkpoint.seal(partial)
     if out.is_dir():
         out.rmdir()
     os.rename(partial, out)

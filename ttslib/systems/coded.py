@@ -1,13 +1,14 @@
 """What systems that learn the codes of a codec do alike, as functions of such a system."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from ttslib import adapt, audio, checkpoint, reading
+from ttslib import adapt, attempts, audio, batching, checkpoint, reading
 from ttslib.dataset import BadClip
 from ttslib.params import Params, ParamsError
 
@@ -66,3 +67,21 @@ def trained(cls, folder: Path):
     system = cls.restore(state)
     checkpoint.same_vocabulary(folder, system.vocabularies)
     return system, {name.removeprefix("net."): value for name, value in weights.items()}
+
+
+def each(
+    system, requests: Sequence[batching.Request], ready: Callable, attempt: Callable, sound: Callable
+) -> batching.Given:
+    """See `batching.each`: codes of all requests together, their sound one by one.
+
+    `ready(request)` gives an example and a reference; `attempt(system, examples, items, seeds)` an attempt at each of these
+    items, `(item, Spoken)` as each ends; `sound(spoken, example, reference, request)` its waveform `(samples,)`.
+    """
+    found, refused = batching.prepared(requests, ready)
+    yield from refused
+    numbers, examples = list(found), [example for example, _ in found.values()]
+    tokens, seeds = [int(one["text_len"]) for one in examples], [requests[number].seed for number in numbers]
+    tries, attempted = getattr(system.p, system.p.system).tries, partial(attempt, system, examples)
+    for item, spoken in attempts.together(attempted, system, tokens, tries, seeds):
+        number = numbers[item]
+        yield number, batching.attempted(partial(sound, spoken, *found[number], requests[number]))

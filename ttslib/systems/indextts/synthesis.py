@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from ttslib.attempts import Spoken
 from ttslib.codecs import CodecError
 from ttslib.dataset import Example
 from ttslib.params import ParamsError
+from ttslib.systems import coded
 from ttslib.systems.indextts import speaking, voices
 from ttslib.units import UnitsError
 
@@ -99,26 +99,19 @@ def together(
 
 
 def each(system, requests: Sequence[batching.Request]) -> batching.Given:
-    """See `batching.each`: codes of all requests together, their sound one by one."""
+    """See `coded.each`."""
 
-    def made(one: batching.Request) -> tuple[Example, voices.Reference]:
-        reference, lang = (
-            moved(system, system.reference(one.voice)),
-            reading.known(one.lang, system.languages, "language"),
-        )
+    def ready(one: batching.Request) -> tuple[Example, voices.Reference]:
+        reference = moved(system, system.reference(one.voice))
+        lang = reading.known(one.lang, system.languages, "language")
         if mute := system.mute:
             raise CodecError(mute)
         return sample(system, one.text, reference, lang, one.speaking_rate), reference
 
-    found, refused = batching.prepared(requests, made)
-    yield from refused
-    numbers, ready = list(found), [example for example, _ in found.values()]
-    tokens, seeds = [int(one["text_len"]) for one in ready], [requests[number].seed for number in numbers]
-    attempt = partial(together, system, ready)
-    for item, spoken in attempts.together(attempt, system, tokens, system.p.indextts.tries, seeds):
-        (example, reference), one = found[numbers[item]], requests[numbers[item]]
-        how = (spoken, example, reference, one.seed, one.speaking_rate)
-        yield numbers[item], batching.attempted(partial(heard, system, *how))
+    def sounding(spoken: Spoken, example: Example, reference: voices.Reference, one: batching.Request) -> Tensor:
+        return heard(system, spoken, example, reference, one.seed, one.speaking_rate)
+
+    return coded.each(system, requests, ready, together, sounding)
 
 
 def decoded(system, ready: Example, codes: Tensor, decoder: Mapping[str, Tensor], seed: int = 0) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 from ttslib import attempts, audio, batching, reading
 from ttslib.attempts import Spoken
 from ttslib.dataset import Example
+from ttslib.systems import coded
 from ttslib.systems.t3 import speaking
 from ttslib.systems.t3.voices import Reference
 from ttslib.units import UnitsError
@@ -74,20 +75,16 @@ def streams(
 
 
 def each(system, requests: Sequence[batching.Request]) -> batching.Given:
-    """See `batching.each`: codes of all requests together, their sound one by one."""
+    """See `coded.each`."""
 
-    def made(one: batching.Request) -> tuple[Example, Reference]:
+    def ready(one: batching.Request) -> tuple[Example, Reference]:
         reference = system.reference(one.voice)
         return sample(system, one.text, reference, reading.known(one.lang, system.languages, "language")), reference
 
-    found, refused = batching.prepared(requests, made)
-    yield from refused
-    numbers, ready = list(found), [example for example, _ in found.values()]
-    tokens, seeds = [int(one["text_len"]) for one in ready], [requests[number].seed for number in numbers]
-    attempt = partial(streams, system, ready)
-    for item, speech in attempts.together(attempt, system, tokens, system.p.t3.tries, seeds):
-        one, reference = requests[numbers[item]], found[numbers[item]][1]
-        yield numbers[item], batching.attempted(partial(sound, system, speech, reference, one.seed, one.speaking_rate))
+    def heard(speech: Spoken, _: Example, reference: Reference, one: batching.Request) -> Tensor:
+        return sound(system, speech, reference, one.seed, one.speaking_rate)
+
+    return coded.each(system, requests, ready, streams, heard)
 
 
 def sound(system, speech: Spoken, reference: Reference, seed: int, speaking_rate: float) -> Tensor:
