@@ -183,9 +183,10 @@ def browser():
 class Listener:
     """One person at a page: clicks, or keys alone."""
 
-    def __init__(self, browser, made, name: str, number: int, width: int = 1000):
+    def __init__(self, browser, made, name: str, number: int, width: int = 1000, script: str = ""):
         self.complaints: list[str] = []
         self.context = browser.new_context(viewport={"width": width, "height": 800}, accept_downloads=True)
+        self.context.add_init_script(script)
         self.page = self.context.new_page()
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", lambda told: self.complaints.append(told.text))
@@ -304,6 +305,51 @@ def test_a_session_without_a_pointer_on_a_narrow_screen(kind, tests, browser):
     wanted = [51, 52, 53] if kind == "mushra" else {"cmos": 1, "abx": 2}[kind]
     assert [trial["answer"] for trial in given["trials"]] == [wanted] * len(key["sessions"][1])
     assert listen.analyse(key, [given])["listeners"] == 1 and not listener.complaints
+    listener.context.close()
+
+
+FORGETFUL = {
+    "refuses": "Object.defineProperty(window, 'localStorage', {get() { throw new DOMException('no', 'SecurityError'); }});",
+    "loses": "localStorage.clear();",
+    "is behind": """const set = Storage.prototype.setItem;
+        Storage.prototype.setItem = function (name, text) { if (!this.length) set.call(this, name, text); };""",
+}
+
+
+@pytest.mark.parametrize("store", FORGETFUL)
+def test_a_reload_loses_nothing_where_the_browser_keeps_nothing(store, tests, browser):
+    made, key = tests["cmos"]
+    listener = Listener(browser, made, "forgotten", 1, script=FORGETFUL[store])
+    view, trials = listener.page, len(key["sessions"][1])
+    for _ in range(3):
+        keyed(listener, "cmos")
+    if store == "refuses":
+        assert "does not keep answers" in view.inner_text("#status")
+        view.once("dialog", lambda asked: asked.accept())  # "leave this page?"
+    view.reload()
+    assert view.locator("#kept button").all_inner_texts() == [f"Continue as forgotten (2 of {trials} done)"]
+    view.click("#kept button")
+    assert view.inner_text("#heading") == f"3 of {trials}"
+    keyed(listener, "cmos")
+    given = listener.download()
+    assert [trial["answer"] for trial in given["trials"]] == [1] * trials and not listener.complaints
+    listener.context.close()
+
+
+def test_the_history_of_another_tab_does_not_undo_what_was_stored_since(tests, browser):
+    made, _ = tests["cmos"]
+    listener = Listener(browser, made, "twice", 1)
+    view = listener.page
+    keyed(listener, "cmos")
+    keyed(listener, "cmos")
+    other = listener.context.new_page()
+    other.goto(made["page"].as_uri())
+    assert other.inner_text("#kept button") == "Continue as twice (1 of 3 done)"
+    other.click("#kept button")
+    listener.page = other
+    keyed(listener, "cmos")
+    view.reload()
+    assert view.inner_text("#kept button") == "Continue as twice (2 of 3 done)" and not listener.complaints
     listener.context.close()
 
 

@@ -96,6 +96,8 @@ def connect(p: Params, run: Run):
     chosen = mode(p)
     if chosen == "disabled":
         return None
+    if chosen == "offline":
+        os.environ["WANDB_ERROR_REPORTING"] = "false"  # its telemetry asks the server in this mode too
     import wandb
 
     settings = wandb.Settings(silent=True, console="off", init_timeout=FIRST, finish_timeout=LAST)
