@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ttslib import audio, codecs, manifest, params, pipeline, text
+from ttslib import audio, codecs, manifest, params, speech, text
 
 RATE, DRAWS = 16000, 2000
 
@@ -67,14 +67,14 @@ def main() -> None:
 
     def through(codec):
         def speak(row):
-            wav = codec.decode(codec.encode(pipeline.recording(found, row, codec.rate)))
+            wav = codec.decode(codec.encode(speech.recording(found, row, codec.rate)))
             return audio.resample(wav.numpy(), codec.rate_out, RATE)
 
         return speak
 
     voices = {
-        "recordings": lambda row: pipeline.recording(found, row, RATE),
-        "mel + Griffin-Lim": lambda row: pipeline.vocoded(pipeline.recording(found, row, RATE), RATE),
+        "recordings": lambda row: speech.recording(found, row, RATE),
+        "mel + Griffin-Lim": lambda row: speech.vocoded(speech.recording(found, row, RATE), RATE),
     } | {Path(where).name: through(codecs.load(where)) for where in options.codecs}
     print(f"{len(held)} held-out clips, {sum(len(words(row.raw, row.lang)) for row in held)} words")
     print(f"{'speech':32} {'WER %':22} {'CER %':22} WER, CER : Griffin-Lim's")

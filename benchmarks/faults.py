@@ -11,7 +11,7 @@ import argparse
 
 import torch
 
-from ttslib import espeak, manifest, params, pipeline, transcripts
+from ttslib import espeak, manifest, params, speech, transcripts
 from ttslib.audio import resample
 from ttslib.evaluate import judges
 from ttslib.recognise import RATE
@@ -29,7 +29,7 @@ def damaged(wav: torch.Tensor, other: torch.Tensor, elsewhere: torch.Tensor) -> 
     first, pause = wav[: round(0.45 * len(wav))], torch.zeros(2 * RATE)
     return {
         "recording": ("", wav),
-        "Griffin-Lim copy": ("", pipeline.vocoded(wav, RATE)),
+        "Griffin-Lim copy": ("", speech.vocoded(wav, RATE)),
         "silence": ("silence", torch.zeros_like(wav)),
         "noise at -80 dB": ("silence", 1e-4 * torch.randn_like(wav)),
         "first half said three times": ("repeats", torch.cat([first, first, wav])),
@@ -52,7 +52,7 @@ def main() -> None:
         found = manifest.prepare(p)
         rows = [row for row in found.split("val") + found.split("test") if len(row.text.split()) >= 3]
         reader = judges.readers(p, found, [p.lang])[p.lang]
-        clips = [pipeline.recording(found, row, RATE) for row in rows]
+        clips = [speech.recording(found, row, RATE) for row in rows]
         torch.manual_seed(0)
         counts: dict[str, list[int]] = {}
         for i, (row, wav) in enumerate(zip(rows, clips, strict=True)):

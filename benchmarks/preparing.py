@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from many_clips import corpus
 
-from ttslib import dataset, encoding, lengths, manifest, params, pipeline, sharded, shards
+from ttslib import dataset, encoding, lengths, manifest, params, sharded, shards, speech
 from ttslib.features import Features
 from ttslib.systems import system_class
 
@@ -54,7 +54,7 @@ def evict(files: list[Path]) -> None:
 def work(folder: Path, p: params.Params):
     made = manifest.read(folder)
     system = system_class(p.system).fresh(p, made.split("train")[:1])
-    return made, system, pipeline.Reader(replace(made, rows=(), dropped=()), system.rate, {})
+    return made, system, speech.Reader(replace(made, rows=(), dropped=()), system.rate, {})
 
 
 def encoded(folder: Path, p: params.Params, cache: str, ram_gb: float = TINY, **named) -> Features:

@@ -14,7 +14,7 @@ import time
 
 import torch
 
-from ttslib import manifest, params, pipeline
+from ttslib import manifest, params, speech
 from ttslib.evaluate.understood import understood
 from ttslib.recognise import RATE, training
 
@@ -40,8 +40,8 @@ def main() -> None:
         recogniser = training.for_language(p, found, lang, options.seed)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         held = found.split("val") + found.split("test")
-        clips = {row.id: (row.raw, pipeline.recording(found, row, RATE)) for row in held}
-        copies = {key: (line, pipeline.vocoded(wav, RATE)) for key, (line, wav) in clips.items()}
+        clips = {row.id: (row.raw, speech.recording(found, row, RATE)) for row in held}
+        copies = {key: (line, speech.vocoded(wav, RATE)) for key, (line, wav) in clips.items()}
         print(f"{recogniser.name}: {recogniser.trained_on}")
         print(f"{lang}: {wall:.0f} s of wall clock, {cpu:.0f} s of CPU; {recogniser.about}")
         print(f"{lang}: {len(held)} held-out clips\n{'speech':20} {'CER %':22} {'WER %':22} faults")

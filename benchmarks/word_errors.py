@@ -14,7 +14,7 @@ import numpy as np
 from codec import edits, words
 from faster_whisper import WhisperModel
 
-from ttslib import audio, checkpoint, manifest, pipeline, runs
+from ttslib import audio, checkpoint, manifest, pipeline, runs, speech
 
 
 def main() -> None:
@@ -33,8 +33,8 @@ def main() -> None:
         return " ".join(segment.text for segment in segments)
 
     voices = {
-        "recordings": lambda row: pipeline.recording(found, row, system.rate),
-        "mel + Griffin-Lim": lambda row: pipeline.vocoded(pipeline.recording(found, row, system.rate), system.rate),
+        "recordings": lambda row: speech.recording(found, row, system.rate),
+        "mel + Griffin-Lim": lambda row: speech.vocoded(speech.recording(found, row, system.rate), system.rate),
         run.name: lambda row: system.synthesize(row.raw, voice=row.speaker, lang=row.lang),
     }
     print(f"{'speech':20} {'WER %':>7} {'CER %':>7} {'clips':>6} {'words':>6}")

@@ -81,13 +81,13 @@ show.characters(found.charset())
 # A short, a middling and a long clip, as the model will hear them.
 
 # %%
-from ttslib import pipeline
+from ttslib import speech
 
 by_length = sorted(found.rows, key=lambda row: row.seconds)
 chosen = [by_length[i * (len(by_length) - 1) // 4] for i in (1, 2, 4)]
 show.table(
     [
-        {"text": r.text, "speaker": r.speaker, "speech": show.spoken(pipeline.recording(found, r, 16000), 16000)}
+        {"text": r.text, "speaker": r.speaker, "speech": show.spoken(speech.recording(found, r, 16000), 16000)}
         for r in chosen
     ]
 )
@@ -99,10 +99,12 @@ show.table(
 # none yet (some minutes); published ones are named by `codec` in the params. No voice can sound better than its codec.
 
 # %%
-show.table(pipeline.codec_facts(p))
+from ttslib import exhibits
+
+show.table(exhibits.codec_facts(p))
 
 # %%
-copies = pipeline.copies(p, found)
+copies = exhibits.copies(p, found)
 show.table([{name: show.spoken(*heard) for name, heard in row.items()} for row in copies])
 
 # %%
@@ -130,7 +132,7 @@ show.table(
             "id": r.id,
             "text": r.text,
             "why": "; ".join(r.suspects),
-            "speech": show.spoken(pipeline.recording(found, r, 16000), 16000),
+            "speech": show.spoken(speech.recording(found, r, 16000), 16000),
         }
         for r in suspects[:6]
     ]

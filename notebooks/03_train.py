@@ -33,14 +33,14 @@ p
 # One training clip: the text as the model reads it, its mel spectrogram, and the recording itself.
 
 # %%
-from ttslib import manifest, pipeline, show
+from ttslib import manifest, pipeline, show, speech
 
 found = manifest.prepare(p)
 row = sorted(found.split("train"), key=lambda r: abs(r.seconds - 3))[0]
-show.clip(pipeline.recording(found, row, 16000), 16000, row.text)
+show.clip(speech.recording(found, row, 16000), 16000, row.text)
 
 # %%
-show.spoken(pipeline.recording(found, row, 16000), 16000)
+show.spoken(speech.recording(found, row, 16000), 16000)
 
 # %% [markdown]
 # ## Is the pipeline whole?

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ttslib import dataset, encoding, manifest, params, pipeline
+from ttslib import dataset, encoding, manifest, params, speech
 from ttslib.systems import system_class
 
 
@@ -94,7 +94,7 @@ def clips(spoken):
     """`(system, features of train, features of val)`: an untrained acoustic system and the encoded toy corpus."""
     p = params.load("qaa", **QUIET)
     system = system_class(p.system).fresh(p, spoken.split("train"))
-    train, val = (pipeline.features(system, spoken, split, p) for split in ("train", "val"))
+    train, val = (speech.features(system, spoken, split, p) for split in ("train", "val"))
     system.measure(train)
     return system, train, val
 
@@ -109,7 +109,7 @@ def encoded(p, spoken, tmp_path_factory):
     rows = [*rows[:-1], replace(rows[-1], speaker="lonely")]
     fresh = system_class(p.system).fresh(p, rows)
     cache = tmp_path_factory.mktemp("features")
-    return rows, encoding.encode_all(fresh, rows, pipeline.reader(fresh, spoken), cache, 1.0)
+    return rows, encoding.encode_all(fresh, rows, speech.reader(fresh, spoken), cache, 1.0)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from training import assert_same
 
-from ttslib import adapt, params, pipeline, vocab
+from ttslib import adapt, params, pipeline, speech, vocab
 from ttslib.adapt import lora, tables
 from ttslib.adapt.rows import AdaptError, RowMap, read, write
 from ttslib.checkpoint import CheckpointError
@@ -29,7 +29,7 @@ def base(spoken, tmp_path_factory):
     p = params.load("qaa", tracking="disabled", device="cpu", threads=1)
     system = system_class("acoustic").fresh(p, rows)
     folder = tmp_path_factory.mktemp("base")
-    system.measure([system.encode(row, pipeline.recording(spoken, row, system.rate)) for row in rows])
+    system.measure([system.encode(row, speech.recording(spoken, row, system.rate)) for row in rows])
     return system.export(folder / "base")
 
 

@@ -9,7 +9,7 @@ import torch
 from transformers import DynamicCache, GenerationConfig, GenerationMixin, GPT2PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from ttslib import attempts, batching, decoding, encoding, params, pipeline
+from ttslib import attempts, batching, decoding, encoding, params, speech
 from ttslib.batching import Request
 from ttslib.params import ParamsError
 from ttslib.sections import IndexTTS
@@ -37,9 +37,7 @@ def fresh(spoken, tmp_path_factory):
             rows = spoken.split("train")[:12]
             system = system_class(name).fresh(p, rows)
             cache = tmp_path_factory.mktemp("features")
-            features = encoding.encode_all(
-                system, rows, lambda r: pipeline.recording(spoken, r, system.rate), cache, 1.0
-            )
+            features = encoding.encode_all(system, rows, lambda r: speech.recording(spoken, r, system.rate), cache, 1.0)
             system.measure(features)
             stirred(system)
             nets = {part: copy.deepcopy(net.state_dict()) for part, net in system.nets.items()}

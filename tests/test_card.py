@@ -11,7 +11,7 @@ import yaml
 from test_baselines import folder as mms_folder
 from training import small
 
-from ttslib import card, checkpoint, manifest, params, pipeline, runs
+from ttslib import card, checkpoint, manifest, params, pipeline, rehearsal, runs
 from ttslib.card import licences, lineage, scores, words
 
 SUMMARY = {
@@ -215,7 +215,7 @@ def test_links_lead_to_files_of_the_run(run):
     _, parts = written(run)
     links = [unquote(path) for path in re.findall(r"\]\(([^)]*)\)", parts["Audio samples"])]
     step = int((run / "checkpoints/best").resolve().name.partition("step")[2])
-    texts = [s.text for s in pipeline.fixed_sentences(params.load(run / "params.yaml"), lineage.trained_on(run))]
+    texts = [s.text for s in rehearsal.fixed_sentences(params.load(run / "params.yaml"), lineage.trained_on(run))]
     spoken = [f"samples/step_{step:06d}/{i}.wav" for i in range(len(texts))]
     assert links == [*spoken, "samples/step_000000/0.wav"] and all((run / path).is_file() for path in links)
     assert all(f"[{text}]" in parts["Audio samples"] for text in texts)

@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from ttslib import adapt, checkpoint, checks, codecs, manifest, params, pipeline, session, vocab
+from ttslib import adapt, checkpoint, checks, codecs, manifest, params, pipeline, session, speech, vocab
 from ttslib.__main__ import main
 from ttslib.adapt import tables
 from ttslib.checks import loop, text
@@ -59,7 +59,7 @@ def parts(spoken, made, monkeypatch):
         if name not in made:
             p = params.load("qaa", {"system": name} | CHEAPER.get(name, {}), **QUIET)
             system = system_class(name).fresh(p, spoken.split("train"))
-            train = pipeline.features(system, spoken, "train", p)
+            train = speech.features(system, spoken, "train", p)
             system.measure(train)
             made[name] = p, system, train
         p, system, train = made[name]
@@ -137,7 +137,7 @@ def extended(spoken, folder):
     """Params that extend a small base without two letters of the toy language."""
     few = [row for row in spoken.rows if not set(row.text) & set("gm")]
     system = system_class("acoustic").fresh(params.load("qaa", **QUIET), few)
-    system.measure([system.encode(row, pipeline.recording(spoken, row, system.rate)) for row in few])
+    system.measure([system.encode(row, speech.recording(spoken, row, system.rate)) for row in few])
     base = system.export(folder / "base")
     asked = {"adapt.base": str(base), "adapt.body": "lora", "adapt.lora.rank": 2, "adapt.rows_first": 100}
     return params.load("qaa", asked, **QUIET), base
@@ -283,7 +283,7 @@ def test_a_row_of_the_base_that_moved(prepared, spoken, tmp_path, monkeypatch):
 def test_codes_that_were_never_computed_from_the_recordings(prepared):
     """The kept codes on disk are random: whole, of the right codec and in range."""
     p = params.load("qaa", {"system": "t3"}, **QUIET)
-    pipeline.codes(codecs.of(p), found := manifest.prepare(p), found.rows, p)
+    speech.codes(codecs.of(p), found := manifest.prepare(p), found.rows, p)
     for file in (prepared / "qaa" / "data").glob("*/codes/*/codes-*.safetensors"):
         with safe_open(file, "pt") as shard:
             told, values = shard.metadata(), {key: shard.get_tensor(key) for key in shard.keys()}  # noqa: SIM118

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ttslib import dataset, manifest, params, pipeline
+from ttslib import dataset, manifest, params, pipeline, speech
 
 FEW = {"train.steps": 2, "train.evaluate_every": 4, "train.checkpoint_every": 2, "data.frames": 400}
 QUIET = {"tracking": "disabled", "device": "cpu", "threads": 1}
@@ -35,7 +35,7 @@ def test_gradient_checkpointing_changes_no_loss(prepared, name):
         p = params.load("qaa", FEW | {f"{name}.checkpointing": on}, system=name, **QUIET)
         found = manifest.prepare(p)
         system = pipeline.beginning(p, found.split("train"))
-        features = pipeline.features(system, found, "train", p)
+        features = speech.features(system, found, "train", p)
         system.measure(features)
         system.net.train()
         torch.manual_seed(0)

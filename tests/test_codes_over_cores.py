@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from ttslib.codecs import CodecError, kept, spread
 from ttslib.codecs.mel import MelCodec
-from ttslib.pipeline import Reader
 from ttslib.sections import MelCodec as Settings
+from ttslib.speech import Reader
 
 
 @pytest.fixture

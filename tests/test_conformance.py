@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ttslib import adapt, dataset, encoding, losses, params, pipeline
+from ttslib import adapt, dataset, encoding, losses, params, pipeline, speech
 from ttslib.params import ParamsError
 from ttslib.session import adamw
 from ttslib.step import counters, halves
@@ -33,7 +33,7 @@ def encoded(name, spoken, tmp_path_factory):
     rows = spoken.split("train")
     system = system_class(name).fresh(p, rows)
     cache = tmp_path_factory.mktemp("features")
-    return p, rows, encoding.encode_all(system, rows, lambda r: pipeline.recording(spoken, r, system.rate), cache, 1.0)
+    return p, rows, encoding.encode_all(system, rows, lambda r: speech.recording(spoken, r, system.rate), cache, 1.0)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_parts_share_no_parameter_and_leave_none_out(system):
 def test_encoding_is_pure_and_on_the_cpu(system, encoded, spoken):
     row = encoded[1][0]
     before = torch.get_rng_state()
-    first, second = (system.encode(row, pipeline.recording(spoken, row, system.rate)) for _ in range(2))
+    first, second = (system.encode(row, speech.recording(spoken, row, system.rate)) for _ in range(2))
     assert torch.get_rng_state().equal(before)
     assert first.keys() == second.keys()
     assert all(first[k].equal(second[k]) and first[k].device.type == "cpu" for k in first)

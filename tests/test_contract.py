@@ -25,7 +25,7 @@ from test_processes import both
 from test_processes import pair as two
 from training import as_it_was, assert_same
 
-from ttslib import checkpoint, encoding, params, pipeline
+from ttslib import checkpoint, encoding, params, pipeline, speech
 from ttslib.__main__ import main
 from ttslib.systems import system_class
 
@@ -106,11 +106,9 @@ def base(stocked, spoken):
             p = params.load("qaa", QUIET, system=name)
             rows = [row for row in spoken.split("train") if not set(row.text) & set(MISSING)]
             system = system_class(name).fresh(p, rows)
-            system.kept = pipeline.codes(system.codec, spoken, rows, p)
-            system.measure(
-                encoding.encode_all(system, rows, pipeline.reader(system, spoken), stocked / "features", 1.0)
-            )
-            system.meet(rows, pipeline.reader(system, spoken))
+            system.kept = speech.codes(system.codec, spoken, rows, p)
+            system.measure(encoding.encode_all(system, rows, speech.reader(system, spoken), stocked / "features", 1.0))
+            system.meet(rows, speech.reader(system, spoken))
             made[name] = system.export(stocked / "bases" / name)
         return made[name]
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from ttslib import adapt, audio, checkpoint, manifest, params, pipeline
+from ttslib import adapt, audio, checkpoint, manifest, params, pipeline, speech
 from ttslib.__main__ import main
 from ttslib.checkpoint import CheckpointError
 from ttslib.deploy import DeployError, trial, weights, writing
@@ -30,7 +30,7 @@ class Echo:
         self.known = []
         for one in plan.asked(p, system, found):
             wavs = [system.synthesize(one.text, voice=one.voice, lang=one.lang, seed=p.seed)]
-            wavs += [pipeline.recording(found, one.row, system.rate)] if one.row else []
+            wavs += [speech.recording(found, one.row, system.rate)] if one.row else []
             self.known += [(one.text, *self.seen(wav, system.rate)) for wav in wavs]
 
     @staticmethod

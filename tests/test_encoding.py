@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from ttslib import adapt, encoders, encoding, lengths, manifest, params, pipeline
+from ttslib import adapt, encoders, encoding, lengths, manifest, params, speech
 from ttslib.codecs import kept
 from ttslib.features import BadClip, DatasetError, row_key
 from ttslib.systems import system_class
@@ -35,8 +35,8 @@ def test_processes_give_what_one_gives_bit_for_bit(name, spoken, tmp_path, at_on
     system = system_class(name).fresh(p, rows[:12])
     rows[10] = replace(rows[10], text="ሰ")
     if name == "t3":
-        system.kept = kept.keep(system.codec, tmp_path / "codes", rows, pipeline.reader(system.codec, spoken))
-    read = pipeline.Reader(replace(spoken, rows=(), dropped=()), system.rate, {rows[13].id: "no codes"})
+        system.kept = kept.keep(system.codec, tmp_path / "codes", rows, speech.reader(system.codec, spoken))
+    read = speech.Reader(replace(spoken, rows=(), dropped=()), system.rate, {rows[13].id: "no codes"})
     alone = encoding.encode_all(system, rows, read, tmp_path / "alone", 1.0)
     pools = []
     monkeypatch.setattr(encoders, "pooled", lambda *a, real=encoders.pooled: pools.append(a[-1]) or real(*a))
@@ -53,7 +53,7 @@ def test_processes_give_what_one_gives_bit_for_bit(name, spoken, tmp_path, at_on
 
 def test_a_process_that_dies_is_one_error(spoken, clips, tmp_path, at_once):
     rows, parent = spoken.split("train"), os.getpid()
-    read = Killing(pipeline.Reader(spoken, 16000, {}), parent)
+    read = Killing(speech.Reader(spoken, 16000, {}), parent)
     with pytest.raises(DatasetError, match=f"died .* at or after clip {rows[HERE].id}; what is encoded is kept"):
         encoding.encode_all(clips[0], rows, read, tmp_path, 1.0, cores=2)
     assert len([*tmp_path.glob("*/*.safetensors")]) == HERE
@@ -63,7 +63,7 @@ def test_a_process_that_dies_is_one_error(spoken, clips, tmp_path, at_once):
 class Killing:
     """Reads in the process that started it, and kills any other."""
 
-    read: pipeline.Reader
+    read: speech.Reader
     parent: int
 
     def __call__(self, row):
@@ -78,13 +78,13 @@ def test_one_process_is_left_alone(cores, ram_gb, listens, spoken, clips, tmp_pa
     monkeypatch.setattr(encoders, "pooled", lambda *a: pytest.fail("processes were started"))
     if listens:
         monkeypatch.setattr(type(clips[0]), "listen_on", lambda self, device: None, raising=False)
-    read = pipeline.Reader(spoken, 16000, {})
+    read = speech.Reader(spoken, 16000, {})
     assert len(encoding.encode_all(clips[0], spoken.split("train"), read, tmp_path, ram_gb, cores=cores)) == 19
 
 
 def test_a_short_rest_starts_no_process(spoken, clips, tmp_path, monkeypatch):
     monkeypatch.setattr(encoders, "pooled", lambda *a: pytest.fail("processes were started"))
-    encoding.encode_all(clips[0], spoken.split("train"), pipeline.Reader(spoken, 16000, {}), tmp_path, 1.0, cores=2)
+    encoding.encode_all(clips[0], spoken.split("train"), speech.Reader(spoken, 16000, {}), tmp_path, 1.0, cores=2)
 
 
 @pytest.mark.parametrize("extended", [False, True], ids=["fresh", "extended"])
@@ -96,8 +96,8 @@ def test_a_system_on_its_way_to_a_process_encodes_alike_and_has_no_weights(name,
     if extended:
         system = adapt.extend(system, p, [replace(row, text="ሰላም") for row in rows])
         adapt.freeze(system, p.adapt)
-    work = encoding.Work(system, pipeline.reader(system, spoken), tmp_path)
-    sent = replace(work, read=pipeline.Reader(spoken, system.rate, {}))
+    work = encoding.Work(system, speech.reader(system, spoken), tmp_path)
+    sent = replace(work, read=speech.Reader(spoken, system.rate, {}))
     arrived = pickle.loads(pickle.dumps(encoders.sent(sent)))
     for row in rows:
         one, two = (some.system.encode(row, some.read(row)) for some in (work, arrived))
@@ -124,7 +124,7 @@ class Start:
 
     def __init__(self, clips, spoken, folder):
         self.system, self.rows, self.folder = clips[0], spoken.split("train")[:6], folder
-        self.read = pipeline.Reader(spoken, 16000, {})
+        self.read = speech.Reader(spoken, 16000, {})
 
     def __call__(self, rows=None, ram_gb=1e-9):
         return encoding.encode_all(self.system, rows or self.rows, self.read, self.folder, ram_gb, self.read.stamp)
@@ -228,7 +228,7 @@ def test_a_refused_clip_is_tried_again_when_its_recording_has_changed(start, mon
 
 def test_a_recording_has_the_stamp_of_its_file(prepared, spoken):
     found = manifest.prepare(params.load("qaa"))
-    row, read = found.rows[0], pipeline.Reader(found, 16000, {})
+    row, read = found.rows[0], speech.Reader(found, 16000, {})
     before = read.stamp(row)
     os.utime(found.audio(row), (1, 1))
     assert read.stamp(row) != before and read.stamp(row)[1] == before[1]

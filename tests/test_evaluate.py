@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ttslib import audio, params, pipeline
+from ttslib import audio, params, rehearsal
 from ttslib.evaluate import distances
 from ttslib.evaluate.distances import compare, sound
 
@@ -108,14 +108,14 @@ def test_cepstra_do_not_hear_loudness(speech):
 def test_fixed_sentences_have_no_letter_that_the_training_lacks(spoken):
     """A voice of sixteen clips has not met every letter; where no validation sentence is left, it speaks its own."""
     p = params.load("qaa", {"evaluate.small": 2})
-    plain = pipeline.fixed_sentences(p, spoken)
+    plain = rehearsal.fixed_sentences(p, spoken)
     assert {one.row.split for one in plain} == {"val"}, "the test split chooses nothing"
     first = plain[0].row
     strange = [replace(r, text=r.text + "\u1230") if r.id == first.id else r for r in spoken.rows]
-    chosen = pipeline.fixed_sentences(p, replace(spoken, rows=tuple(strange)))
+    chosen = rehearsal.fixed_sentences(p, replace(spoken, rows=tuple(strange)))
     assert first.id not in [one.id for one in chosen] and chosen[0] == plain[1]
     all_strange = [r if r.split == "train" else replace(r, text=r.text + "\u1230") for r in spoken.rows]
-    chosen = pipeline.fixed_sentences(p, replace(spoken, rows=tuple(all_strange)))
+    chosen = rehearsal.fixed_sentences(p, replace(spoken, rows=tuple(all_strange)))
     assert len(chosen) == 2 and {one.row.split for one in chosen} == {"train"}
-    own = pipeline.fixed_sentences(params.load("qaa", {"synthesis.sentences": ["bado."]}), spoken)[-1]
+    own = rehearsal.fixed_sentences(params.load("qaa", {"synthesis.sentences": ["bado."]}), spoken)[-1]
     assert (own.text, own.row, own.voice) == ("bado.", None, plain[0].voice)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ttslib import encoding, manifest, params, pipeline
+from ttslib import encoding, manifest, params, speech
 from ttslib.features import BadClip, DatasetError, nbytes
 from ttslib.systems import system_class
 
@@ -36,7 +36,7 @@ def rows(spoken):
 
 @pytest.fixture
 def read(spoken):
-    return lambda row: pipeline.recording(spoken, row, 16000)
+    return lambda row: speech.recording(spoken, row, 16000)
 
 
 def encode(system, rows, read, cache, ram_gb=1.0):
@@ -168,12 +168,12 @@ def test_no_clip_left_is_an_error_with_the_reasons(system, rows, tmp_path):
 def test_a_recording_that_is_gone_or_cut_short_is_a_bad_clip(prepared):
     found = manifest.prepare(params.load("qaa"))
     short, gone = found.rows[0], found.rows[1]
-    whole = pipeline.recording(found, short, 16000)
+    whole = speech.recording(found, short, 16000)
     assert len(whole) == pytest.approx(short.seconds * 16000, abs=2)
     path = found.audio(short)
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(BadClip, match=path.name):
-        pipeline.recording(found, replace(short, start=0.5), 16000)
+        speech.recording(found, replace(short, start=0.5), 16000)
     found.audio(gone).unlink()
     with pytest.raises(BadClip, match="no such file"):
-        pipeline.recording(found, gone, 16000)
+        speech.recording(found, gone, 16000)

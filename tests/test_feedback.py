@@ -14,7 +14,19 @@ import training
 from test_listen_analysis import answered, key_of
 from training import small
 
-from ttslib import audio, checkpoint, dataset, exhibits, feedback, generation, manifest, pipeline, transcripts
+from ttslib import (
+    audio,
+    checkpoint,
+    dataset,
+    exhibits,
+    feedback,
+    generation,
+    manifest,
+    pipeline,
+    rehearsal,
+    speech,
+    transcripts,
+)
 from ttslib.checkpoint import CheckpointError
 from ttslib.dataset import Features, Stream
 from ttslib.features import joined, repeated
@@ -55,7 +67,7 @@ class Ear:
     def __init__(self, said=(), found=None, lost=0):
         self.said, self.known = said, {}
         for row in found.rows if found else ():
-            wav = pipeline.recording(found, row, RATE).numpy()
+            wav = speech.recording(found, row, RATE).numpy()
             self.known[wav.tobytes()] = row.text[lost:]
 
     def transcribe(self, wav, rate, lang):
@@ -240,7 +252,7 @@ def test_the_recognisers_own_errors_are_allowed(spoken, tmp_path):
         told, floor = sampled([Rejected(AGAIN[0], "qaa", "espeak")], Tones(), lambda _, e=ear: e, spoken, p, tmp_path)
         assert told[0]["kept"] is kept
         floors.append(floor["qaa"])
-    rows = pipeline.held_out(spoken, FLOOR_CLIPS)
+    rows = rehearsal.held_out(spoken, FLOOR_CLIPS)
     expected = 2 * len(rows) / sum(len(transcripts.bare(row.text, "qaa")) for row in rows)
     assert floors[0] == floors[1] and floors[0]["cer"]["value"] == pytest.approx(expected)
     assert floors[0]["cer"]["count"] == len(rows) and floors[0]["split"] == rows[0].split == "test"
@@ -397,7 +409,7 @@ def test_before_and_after_of_known_answers():
 
 
 def test_the_sentences_to_compare(spoken):
-    held = pipeline.held_out(spoken)
+    held = rehearsal.held_out(spoken)
     word = held[0].text.split()[0]
     entries = [Flagged("tuka " + word, "qaa", (word,)), Rejected(held[1].raw, "qaa")]
     texts = sentences(entries, spoken)

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 
-from ttslib import encoding, generation, items, params, pipeline
+from ttslib import encoding, generation, items, params, pipeline, rehearsal, speech
 from ttslib.__main__ import main
 from ttslib.generation import generate
 from ttslib.items import GenerationError, Item
@@ -49,7 +49,7 @@ def coded(spoken, tmp_path_factory):
     rows = spoken.split("train")[:4]
     system = system_class("t3").fresh(p, rows)
     cache = tmp_path_factory.mktemp("features")
-    system.measure(encoding.encode_all(system, rows, lambda r: pipeline.recording(spoken, r, system.rate), cache, 1.0))
+    system.measure(encoding.encode_all(system, rows, lambda r: speech.recording(spoken, r, system.rate), cache, 1.0))
     return system
 
 
@@ -318,7 +318,7 @@ def test_a_malformed_table_names_every_fault(tmp_path):
 
 
 def test_the_verb_speaks_the_held_out_clips_or_a_file(run, tmp_path, capsys):
-    held = pipeline.held_out(pipeline.manifest.read(json.loads((run.folder / "data.json").read_text())["manifest"]))
+    held = rehearsal.held_out(pipeline.manifest.read(json.loads((run.folder / "data.json").read_text())["manifest"]))
     out = tmp_path / "held"
     assert main(["generate", str(run.folder), "--out", str(out), "--limit", "2"]) == 0
     assert json.loads(capsys.readouterr().out)["succeeded"] == 2

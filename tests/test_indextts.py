@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ttslib import adapt, attempts, codecs, dataset, params, pipeline
+from ttslib import adapt, attempts, codecs, dataset, params, pipeline, speech
 from ttslib.dataset import BadClip
 from ttslib.params import ParamsError
 from ttslib.systems.indextts import System, speaking, synthesis, voices
@@ -135,7 +135,7 @@ def test_a_tempo_that_was_learnt_is_asked_for_and_others_are_stretched(controlle
 
 def test_clips_that_do_not_fit_are_set_aside_whole(system, encoded, spoken):
     row = encoded[0][0]
-    wav = pipeline.recording(spoken, row, system.rate)
+    wav = speech.recording(spoken, row, system.rate)
     with pytest.raises(BadClip, match=r"\d+ codes, this network has positions for 516; cut the clip"):
         system.encode(row, wav.repeat(20))
     with pytest.raises(BadClip, match=r"text tokens, this network has positions for 258"):

@@ -11,7 +11,7 @@ import yaml
 from official import MISSING, index_codec, needs, there
 from test_indextts_sound import CONFIG, DIM, parts  # noqa: F401  a fixture
 
-from ttslib import adapt, audio, checkpoint, codecs, extension, params, pipeline, vocab
+from ttslib import adapt, audio, checkpoint, codecs, exhibits, extension, params, pipeline, vocab
 from ttslib.codecs import indextts, published
 from ttslib.packing import Ids
 from ttslib.params import ParamsError
@@ -364,5 +364,5 @@ def test_with_all_parts_at_hand_it_is_heard(parts, english, spoken, tmp_path, mo
     assert wav.equal(system.codec.decode(codes, dict(reference.decoder) | {"latents": latents}, seed=2))
     assert len(wav) == int(1.72 * len(codes)) * 256 and wav.std() > 0
     row = spoken.split("train")[0]
-    seen = pipeline.align(system, spoken, row)
+    seen = exhibits.align(system, spoken, row)
     assert seen["durations"].sum() == seen["mel"].shape[1] == seen["recording"].shape[1]

@@ -14,7 +14,7 @@ import torch
 import training
 from safetensors.torch import load_file
 
-from ttslib import codecs, manifest, params, pipeline
+from ttslib import codecs, manifest, params, speech
 from ttslib.codecs import CodecError, encoding, kept
 from ttslib.codecs.kept import keep
 from ttslib.dataset import BadClip
@@ -76,7 +76,7 @@ def rows(spoken):
 
 @pytest.fixture
 def read(spoken):
-    return lambda row: pipeline.recording(spoken, row, 16000)
+    return lambda row: speech.recording(spoken, row, 16000)
 
 
 def unread(row):
@@ -331,10 +331,10 @@ def test_features_find_their_codes_and_a_second_split_adds_to_them(prepared):
     found, system = manifest.prepare(p), Speaker(Loudness())
     train, val = found.split("train"), found.split("val")
     found.audio(train[3]).unlink()
-    examples = pipeline.features(system, found, "train", p)
+    examples = speech.features(system, found, "train", p)
     assert [clip["id"] for clip in examples.quarantined] == [train[3].id]
     assert "no such file" in examples.quarantined[0]["reason"]
-    assert len(pipeline.features(system, found, "val", p)) == len(val)
+    assert len(speech.features(system, found, "val", p)) == len(val)
     assert len(system.kept) == len(train) + len(val) - 1
     assert system.computed == [] and all(row in system.kept for row in [*train[:3], *val])
     assert (found.folder / "codes" / f"loudness-{Loudness().hash[:12]}" / "codec.json").is_file()
@@ -408,7 +408,7 @@ def test_a_killed_process_really_leaves_whole_shards_only(prepared):
     done = sum(len(load_file(file)) for file in shards(found.folder / "codes"))
     assert 0 < done < len(found.rows)
     codec = Loudness()
-    made = keep(codec, found.folder / "codes", found.rows, lambda row: pipeline.recording(found, row, 16000))
+    made = keep(codec, found.folder / "codes", found.rows, lambda row: speech.recording(found, row, 16000))
     assert len(made) == len(found.rows) and sum(map(len, codec.batches)) == len(found.rows) - done
 
 
@@ -426,6 +426,6 @@ def slow(outputs, log) -> None:
         return encode(wav)
 
     codec.encode, kept.SHARD_CLIPS = delayed, 3
-    reader = lambda row: pipeline.recording(found, row, 16000)  # noqa: E731
+    reader = lambda row: speech.recording(found, row, 16000)  # noqa: E731
     keep(codec, found.folder / "codes", found.rows, reader, budget_seconds=2.0)
     time.sleep(60)

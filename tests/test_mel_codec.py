@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ttslib import checkpoint, codecs, params, pipeline
+from ttslib import checkpoint, codecs, params, speech
 from ttslib.codecs import CodecError, training
 from ttslib.codecs.fsq import FSQ
 from ttslib.codecs.mel import MelCodec
@@ -202,14 +202,14 @@ def test_a_killed_training_goes_on_and_leaves_no_half_codec(prepared, monkeypatc
 
     saves = []
 
-    def killed(self, now, schedule, save=training.session.Files.save):
+    def killed(self, now, schedule, save=training.Files.save):
         save(self, now, schedule)
         saves.append(now.step)
         if now.step >= 4:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.session.Files, "save", killed)
+        patch.setattr(training.Files, "save", killed)
         with pytest.raises(KeyboardInterrupt):
             codecs.of(p)
     assert 4 <= saves[-1] < p.mel_codec.steps and not (prepared / "qaa" / "codecs").exists()
@@ -230,8 +230,8 @@ def test_a_killed_training_goes_on_and_leaves_no_half_codec(prepared, monkeypatc
 def test_training_lowers_the_held_out_error(prepared, spoken):
     p = toy(mel_codec__steps=60, mel_codec__lr=4.0e-3)
     untrained = Trainee(training.settings(p, "none"))
-    val = pipeline.features(untrained, spoken, "val", p)
-    untrained.measure(train := pipeline.features(untrained, spoken, "train", p))
+    val = speech.features(untrained, spoken, "val", p)
+    untrained.measure(train := speech.features(untrained, spoken, "train", p))
     before, after = training.about(untrained.codec, train, val)["mel_l1"], codecs.of(p).about["mel_l1"]
     assert after < 0.9 * before
 
@@ -239,7 +239,7 @@ def test_training_lowers_the_held_out_error(prepared, spoken):
 def test_latents_have_unit_variance(prepared, spoken):
     codec = codecs.of(toy(codec="mel-vae"))
     rows = spoken.split("train")
-    latents = torch.cat([codec.encode(pipeline.recording(spoken, row, codec.rate)) for row in rows])
+    latents = torch.cat([codec.encode(speech.recording(spoken, row, codec.rate)) for row in rows])
     assert latents.shape[1] == 32
     assert latents.mean(0).abs().max() < 0.01 and (latents.std(0) - 1).abs().max() < 0.01
     assert checkpoint.read_json(prepared / "qaa" / "codecs" / f"{codecs_folder(prepared)}" / "codec.json")["about"]

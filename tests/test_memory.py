@@ -5,7 +5,8 @@ import torch
 from test_contract import as_it_was
 from training import assert_same, history, small
 
-from ttslib import checkpoint, dataset, encoding, params, pipeline, runs, session, step, train
+from ttslib import checkpoint, dataset, encoding, params, runs, session, speech, step, train
+from ttslib.progress import Progress
 from ttslib.step import TrainError
 from ttslib.systems import system_class
 from ttslib.systems.acoustic import System
@@ -103,13 +104,13 @@ def vits(spoken, tmp_path_factory):
     p = params.load("qaa", {"system": "vits"}, tracking="disabled", device="cpu", threads=1)
     rows = spoken.split("train")
     first = system_class("vits").fresh(p, rows)
-    read = pipeline.reader(first, spoken)
+    read = speech.reader(first, spoken)
     features = encoding.encode_all(first, rows, read, tmp_path_factory.mktemp("features"), 1.0)
     order = dataset.plan(features.lengths, 250, 0, 0)
     return p, rows, [dataset.collate([features[i] for i in some]) for some in order if len(some) > 1][:2]
 
 
-def learnt(vits, now: session.Progress, fail_at: tuple[int, int] | None = None, scaler=None) -> list:
+def learnt(vits, now: Progress, fail_at: tuple[int, int] | None = None, scaler=None) -> list:
     """One step of a fresh VITS: its values, weights and counters. It fails in `(micro-batch, part)`, once."""
     p, rows, micros = vits
     system, engine = system_class("vits").fresh(p, rows), session.engine(p)
@@ -136,12 +137,12 @@ def learnt(vits, now: session.Progress, fail_at: tuple[int, int] | None = None, 
 
 def test_two_parts_are_halved_before_either_has_learnt(vits):
     """It fails in the generator's part of the second micro-batch: the discriminator has gradients, and has not stepped."""
-    now = session.Progress()
+    now = Progress()
     values, weights, system = learnt(vits, now, fail_at=(1, 1))
     assert now.halved and values["micro_batches"] == 4
     assert weights["discriminator.lessons"] == 2
     assert all(q.grad is None for part in system.parts().values() for q in part)
-    expected_values, expected, _ = learnt(vits, session.Progress(halved=True))
+    expected_values, expected, _ = learnt(vits, Progress(halved=True))
     assert values == expected_values
     assert all(value.equal(expected[name]) for name, value in weights.items())
 
@@ -155,12 +156,12 @@ def start(vits) -> dict:
 
 def test_one_scaler_serves_two_parts(vits, monkeypatch):
     """Scaling by a power of two is exact: the step is the one without a scaler."""
-    _, plain, _ = learnt(vits, session.Progress())
+    _, plain, _ = learnt(vits, Progress())
     engine = session.engine(vits[0])
     monkeypatch.setitem(engine.state._shared_state, "_mixed_precision", "fp16")
     monkeypatch.setattr(session, "engine", lambda p: engine)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**4, growth_interval=1000)
-    values, scaled, _ = learnt(vits, session.Progress(), scaler=scaler)
+    values, scaled, _ = learnt(vits, Progress(), scaler=scaler)
     assert values["grad_norm/discriminator"] > 0
     for name, value in start(vits).items():
         torch.testing.assert_close(scaled[name] - value, plain[name] - value, rtol=1e-3, atol=1e-7, msg=name)

@@ -5,7 +5,7 @@ import torch
 import training
 from training import halved
 
-from ttslib import checks, dataset, manifest, params, pipeline
+from ttslib import checks, dataset, manifest, params, pipeline, speech
 from ttslib.systems.pocket import System
 
 QUIET = {"tracking": "disabled", "device": "cpu", "threads": 1}
@@ -80,7 +80,7 @@ def test_two_processes_compute_the_loss_and_gradients_of_one(prepared):
     )
     found = manifest.prepare(p)
     system = System.fresh(p, found.split("train"))
-    features = pipeline.features(system, found, "train", p)
+    features = speech.features(system, found, "train", p)
     system.measure(features)
     system.export(prepared / "voice")
     batches = [dataset.collate([features[i] for i in half]) for half in ((0, 1), (2, 3, 4))]

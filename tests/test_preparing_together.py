@@ -10,7 +10,7 @@ import pytest
 import torch
 import training
 
-from ttslib import encoding, manifest, measuring, pipeline
+from ttslib import encoding, manifest, measuring, speech
 from ttslib.features import DatasetError
 
 SETTINGS = ["system=t3", "t3.preset=unit"]
@@ -154,7 +154,7 @@ def test_one_that_is_killed_while_it_measures_ends_the_other(fresh):
 
 def failing() -> None:
     if os.environ["RANK"] == "1":
-        recording = pipeline.recording
+        recording = speech.recording
 
         def broken(found, row, rate):
             if row == found_at:
@@ -162,7 +162,7 @@ def failing() -> None:
             return recording(found, row, rate)
 
         found_at = manifest.read(next(iter_folders())).split("train")[3]
-        pipeline.recording = broken
+        speech.recording = broken
 
 
 def iter_folders():

@@ -12,7 +12,7 @@ import torch
 import training
 from training import assert_near, assert_same
 
-from ttslib import checkpoint, params, session
+from ttslib import checkpoint, params, resuming
 from ttslib.systems import system_class
 
 EVERY = ["data.frames=400", "train.steps=12", "train.evaluate_every=6", "train.checkpoint_every=4", "train.log_every=1"]
@@ -134,7 +134,7 @@ def test_generators_of_processes_that_there_were_not_before_differ(whole, prepar
     drawn = []
     for rank, step in ((0, 4), (1, 4), (0, 5), (0, 4)):
         files.engine.process_index = rank
-        session.Files.draw_on(files, [checkpoint.rng_state()], step)
+        resuming.Files.draw_on(files, [checkpoint.rng_state()], step)
         drawn.append((torch.rand(()).item(), np.random.rand(), random.random()))
     assert drawn[0] == drawn[3] and all(a != b for one in drawn[1:3] for a, b in zip(drawn[0], one, strict=True))
 
@@ -145,7 +145,7 @@ def test_a_step_of_other_micro_batches_does_not_resume(whole):
     assert life.finish() == 1
     assert refused in life.words()
     told = [{"data.accumulate": 1, "processes": n} for n in (4, 3)]
-    assert session.other_share(*told)[0].endswith(
+    assert resuming.other_share(*told)[0].endswith(
         "train in a number of processes that divides 4, and set data.accumulate to the quotient"
     )
 

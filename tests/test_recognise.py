@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from ttslib import espeak, intervals, manifest, params, pipeline, recognise, transcripts
+from ttslib import espeak, intervals, manifest, params, recognise, transcripts
 from ttslib.evaluate.understood import understood
 from ttslib.recognise import RATE, RecogniserError, ctc, synthetic, training
+from ttslib.speech import recording, vocoded
 
 
 def brief(steps: int) -> list[str]:
@@ -50,7 +51,7 @@ def trained(small, pairs):
 @pytest.fixture(scope="module")
 def clips(spoken):
     """`(text, (samples,) at 16 kHz)` of the corpus, whose voice taught the recogniser nothing."""
-    return [(row.raw, pipeline.recording(spoken, row, RATE)) for row in spoken.rows]
+    return [(row.raw, recording(spoken, row, RATE)) for row in spoken.rows]
 
 
 # --- Sentences and voices ---------------------------------------------------------------------------------------------
@@ -115,7 +116,7 @@ def test_without_words_or_voices_there_is_nothing_to_say():
 
 def test_it_understands_a_voice_that_it_never_heard(trained, clips):
     speech = {str(i): clip for i, clip in enumerate(clips)}
-    copies = {key: (line, pipeline.vocoded(wav, RATE)) for key, (line, wav) in list(speech.items())[:8]}
+    copies = {key: (line, vocoded(wav, RATE)) for key, (line, wav) in list(speech.items())[:8]}
     card = understood(trained, {"recordings": speech, "vocoder": copies}, RATE, "qaa")
     heard, copy = card["recordings"], card["vocoder"]
     assert heard["cer"]["value"] < 0.08 and heard["cer"]["high"] < 0.15 and heard["cer"]["count"] == len(clips)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training import assert_same, small
 
-from ttslib import checkpoint, dataset, forgetting, manifest, pipeline, runs, train
+from ttslib import checkpoint, dataset, forgetting, manifest, pipeline, runs, speech, train
 from ttslib.checkpoint import CheckpointError
 from ttslib.dataset import DatasetError, Features, Position, Stream, chosen
 from ttslib.features import joined
@@ -131,7 +131,7 @@ def both(spoken, file):
     p = guarded(file)
     rows = spoken.split("train") + manifest.prepare(forgetting.corpus(p)).split("train")
     system = system_class(p.system).fresh(p, rows)
-    own, val = (pipeline.features(system, spoken, split, p) for split in ("train", "val"))
+    own, val = (speech.features(system, spoken, split, p) for split in ("train", "val"))
     system.measure(own)
     return rows, own, val, *pipeline.replay(system, p)
 
@@ -241,7 +241,7 @@ def test_a_tripped_wire_stops_after_saving_and_stays_tripped_until_it_is_loosene
 
 
 def test_a_loss_that_is_not_a_number_trips():
-    p, now = small(), forgetting.session.Progress()
+    p, now = small(), forgetting.Progress()
     for rise, trips in ((0.3, False), (0.31, True), (-1.0, False), (math.nan, True), (math.inf, True)):
         now.rise = {"en": rise}
         assert bool(forgetting.tripped(now, p)) == trips

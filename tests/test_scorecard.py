@@ -8,14 +8,27 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ttslib import audio, checkpoint, generation, intervals, manifest, params, pipeline, runs, scoreboard, scorecard
+from ttslib import (
+    audio,
+    checkpoint,
+    generation,
+    intervals,
+    manifest,
+    params,
+    pipeline,
+    rehearsal,
+    runs,
+    scoreboard,
+    scorecard,
+    speech,
+)
 from ttslib.evaluate import judges, plan, summary, understood
 from ttslib.evaluate.choice import Small, Verdict
 from ttslib.evaluate.judges import Asked, Judges
 from ttslib.items import GenerationError
 from ttslib.listen.answers import ANSWERS
+from ttslib.progress import Progress
 from ttslib.recognise import RecogniserError, training
-from ttslib.session import Progress
 
 QUIET = {"tracking": "disabled", "device": "cpu", "threads": 1}
 
@@ -155,7 +168,7 @@ def test_every_evaluation_says_what_was_heard(trained):
     rows = [row for row in run.rows() if "speech/cer" in row]
     assert [row["step"] for row in rows] == [0, 3, 6] and len({row["speech/cer_floor"] for row in rows}) == 1
     p, found = params.load("qaa", **QUIET), manifest.read(checkpoint.read_json(run.folder / "data.json")["manifest"])
-    asked = pipeline.fixed_sentences(p, found)
+    asked = rehearsal.fixed_sentences(p, found)
     reader = judges.readers(p, found, ["qaa"])["qaa"]
     for row in rows:
         folder = run.samples / f"step_{row['step']:06d}"
@@ -193,7 +206,7 @@ def test_a_scorecard_has_every_set_and_voice_beside_reproducible_floors(trained)
     held = {row.raw: row for row in found.split("test")}
     lines = [one for one in card["sentences"] if one["voice"] == "recordings" and one["set"] == "in_domain"]
     assert len(lines) == min(len(held), p.evaluate.in_domain) and all(one["text"] in held for one in lines)
-    clips = {one["id"]: (one["text"], pipeline.recording(found, held[one["text"]], 16000)) for one in lines}
+    clips = {one["id"]: (one["text"], speech.recording(found, held[one["text"]], 16000)) for one in lines}
     reader = judges.readers(p, found, ["qaa"])["qaa"]
     again = understood.understood(reader, {"recordings": clips}, 16000, "qaa")["recordings"]
     assert again["cer"]["value"] == pytest.approx(card["voices"]["recordings"]["in_domain"]["cer"]["value"], abs=0.1)
@@ -221,7 +234,7 @@ def test_other_voices_stand_under_the_same_protocol(trained, tmp_path):
     found = manifest.read(checkpoint.read_json(run.folder / "data.json")["manifest"])
     rows = {row.raw: row for row in found.rows}
     for key in keys[1:]:
-        audio.save(tmp_path / f"{key}.wav", pipeline.recording(found, rows[lines[key]["text"]], 16000), 16000)
+        audio.save(tmp_path / f"{key}.wav", speech.recording(found, rows[lines[key]["text"]], 16000), 16000)
     audio.save(tmp_path / f"{keys[1]}.wav", np.zeros(16000, dtype=np.float32), 16000)
     given = {"planted": f"folder={tmp_path}", "again": f"run={run.folder}"}
     p = params.load("qaa", {"evaluate.baselines": given}, **QUIET)

@@ -12,7 +12,7 @@ from test_contract import MISSING
 from test_same_loss import ALL, SYSTEMS, begin, drawn_from_the_batch
 from training import as_it_was, assert_near
 
-from ttslib import adapt, checkpoint, encoding, params, pipeline, sharding
+from ttslib import adapt, checkpoint, encoding, params, pipeline, sharding, speech
 from ttslib.systems import system_class
 
 LONG = ["train.checkpoint_every=2", "train.keep=9"]
@@ -28,8 +28,8 @@ def base(stocked, spoken):
     p = params.load("qaa", training.QUIET, system="t3")
     rows = [row for row in spoken.split("train") if not set(row.text) & set(MISSING)]
     system = system_class("t3").fresh(p, rows)
-    system.measure(encoding.encode_all(system, rows, pipeline.reader(system, spoken), stocked / "features", 1.0))
-    system.meet(rows, pipeline.reader(system, spoken))
+    system.measure(encoding.encode_all(system, rows, speech.reader(system, spoken), stocked / "features", 1.0))
+    system.meet(rows, speech.reader(system, spoken))
     return system.export(stocked / "base")
 
 

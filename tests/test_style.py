@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ttslib import audio, dataset, encoding, losses, manifest, pairs, params, pipeline, step, styles
+from ttslib import audio, dataset, encoding, losses, manifest, pairs, params, pipeline, speech, step, styles
 from ttslib.__main__ import main
 from ttslib.dataset import BadClip
 from ttslib.params import ParamsError
@@ -33,7 +33,7 @@ def found(tmp_path_factory):
 @pytest.fixture(scope="module")
 def encoded(found, tmp_path_factory):
     rows, fresh = found.split("train"), System.fresh(asked(), found.split("train"))
-    return encoding.encode_all(fresh, rows, pipeline.reader(fresh, found), tmp_path_factory.mktemp("features"), 1.0)
+    return encoding.encode_all(fresh, rows, speech.reader(fresh, found), tmp_path_factory.mktemp("features"), 1.0)
 
 
 @pytest.fixture
@@ -62,17 +62,17 @@ def test_it_begins_as_the_mean_voice_of_the_training_each_counted_once(system, f
     assert system.net.spread_ttl.item() == pytest.approx(
         np.stack([s.ttl for s in known.values()]).std(0).mean(), rel=1e-4
     )
-    wav = pipeline.recording(found, found.rows[0], system.rate)
+    wav = speech.recording(found, found.rows[0], system.rate)
     assert system.clone(wav).ttl == pytest.approx(styles.unit(mean), abs=1e-6)
     assert system.mean.ttl == pytest.approx(styles.unit(mean), abs=1e-6)
 
 
 def test_encoding_is_pure_and_carries_the_style_it_was_spoken_with(system, found):
     row = found.split("val")[0]
-    one, two = (system.encode(row, pipeline.recording(found, row, system.rate)) for _ in range(2))
+    one, two = (system.encode(row, speech.recording(found, row, system.rate)) for _ in range(2))
     assert all(one[k].equal(two[k]) for k in one)
     assert one["style_ttl"].numpy() == pytest.approx(pairs.read(row.audio).style.ttl)
-    wav = pipeline.recording(found, row, system.rate)
+    wav = speech.recording(found, row, system.rate)
     assert (one["wav"].T.flatten()[: len(wav)].float() / 32768 - wav).abs().max() <= 0.5 / 32768
     assert system.feature_key == System.fresh(asked(), found.split("train")).feature_key
 
@@ -164,14 +164,14 @@ def test_a_raw_cosine_hides_what_a_centred_one_shows(found, batch):
 def test_an_export_loads_back_and_hears_the_same(system, found, batch, tmp_path):
     stepped(system, batch)
     again = pipeline.load(system.export(tmp_path / "exported"))
-    wav = pipeline.recording(found, found.rows[0], system.rate)
+    wav = speech.recording(found, found.rows[0], system.rate)
     assert again.clone(wav).digest == system.clone(wav).digest
     assert (again.model, again.feature_key, again.voices) == (system.model, system.feature_key, system.voices)
     assert "consent" in (tmp_path / "exported" / "README.md").read_text()
 
 
 def test_hearing_leaves_the_mode_and_the_random_state(system, found):
-    wav = pipeline.recording(found, found.rows[0], system.rate)
+    wav = speech.recording(found, found.rows[0], system.rate)
     system.net.train()
     before = torch.get_rng_state()
     assert system.clone(wav).digest == system.clone(wav).digest
@@ -181,7 +181,7 @@ def test_hearing_leaves_the_mode_and_the_random_state(system, found):
 
 def test_long_recordings_are_heard_in_parts_and_averaged(system, found, batch):
     stepped(system, batch)
-    wav = pipeline.recording(found, found.rows[0], system.rate)[:24000]
+    wav = speech.recording(found, found.rows[0], system.rate)[:24000]
     twice = system.clone(wav.repeat(2))  # 3 s of which 2 are heard at once
     assert np.abs(twice.ttl - system.clone(wav).ttl).max() < 1e-6
     for bad in (torch.zeros(16000), wav[:800]):
@@ -191,7 +191,7 @@ def test_long_recordings_are_heard_in_parts_and_averaged(system, found, batch):
 
 def test_the_verb_voice_writes_a_file_for_the_runtime(system, found, batch, tmp_path, capsys):
     stepped(system, batch)
-    wav = audio.save(tmp_path / "me.wav", pipeline.recording(found, found.rows[0], 16000), 16000)
+    wav = audio.save(tmp_path / "me.wav", speech.recording(found, found.rows[0], 16000), 16000)
     folder, file = system.export(tmp_path / "exported"), tmp_path / "me.json"
     assert main(["voice", str(folder), "--voice", str(wav), "--out", str(file)]) == 0
     assert capsys.readouterr().out.strip() == str(file)
@@ -204,7 +204,7 @@ def test_the_verb_voice_writes_a_file_for_the_runtime(system, found, batch, tmp_
 
 def test_silence_around_a_recording_changes_nothing(system, found, batch, tmp_path):
     stepped(system, batch)
-    wav = pipeline.recording(found, found.rows[0], 16000)
+    wav = speech.recording(found, found.rows[0], 16000)
     some = [
         audio.save(tmp_path / f"{n}.wav", torch.cat([torch.zeros(n), wav, torch.zeros(n)]), 16000)
         for n in (8000, 40000)
@@ -217,7 +217,7 @@ def test_silence_around_a_recording_changes_nothing(system, found, batch, tmp_pa
 def test_the_vendors_package_loads_the_file(system, found, batch, tmp_path):
     loader = pytest.importorskip("supertonic.loader")
     stepped(system, batch)
-    wav = audio.save(tmp_path / "me.wav", pipeline.recording(found, found.rows[0], 16000), 16000)
+    wav = audio.save(tmp_path / "me.wav", speech.recording(found, found.rows[0], 16000), 16000)
     style = loader.load_voice_style_from_json_file(system.export_voice(str(wav), tmp_path / "me.json"))
     meant = system.voice(str(wav))
     assert style.ttl.tobytes() == meant.ttl[None].tobytes()
@@ -238,7 +238,7 @@ def test_with_a_runtime_it_speaks_in_the_cloned_voice(found, batch, tmp_path):
     system = System.fresh(asked(**{"style.runtime": str(standin.write(tmp_path / "model"))}), found.split("train"))
     system.model = "supertonic-3"
     assert not system.mute
-    wav = audio.save(tmp_path / "me.wav", pipeline.recording(found, found.rows[0], 16000), 16000)
+    wav = audio.save(tmp_path / "me.wav", speech.recording(found, found.rows[0], 16000), 16000)
     one, same, other = (system.synthesize("Hello there.", str(wav), seed, "en") for seed in (1, 1, 2))
     assert one.equal(same) and not one.equal(other)
     clone = system.voice(str(wav))
@@ -258,7 +258,7 @@ def changed(**settings) -> Augmenter:
 
 @pytest.fixture
 def wavs(found):
-    some = [pipeline.recording(found, row, 16000) for row in found.rows[:4]]
+    some = [speech.recording(found, row, 16000) for row in found.rows[:4]]
     lengths = torch.tensor([len(w) for w in some])
     return torch.nn.utils.rnn.pad_sequence(some, batch_first=True), lengths
 
@@ -355,7 +355,8 @@ def test_a_gpu_without_memory_is_told_which_parameters_to_change(system, batch, 
     system.losses = full
     p = asked(**{"data.frames": 4000})
     from ttslib import session
+    from ttslib.progress import Progress
 
     engine = session.engine(p)
     with pytest.raises(step.TrainError, match=r"data.frames=2000 and data.accumulate=2.*style.checkpointing=true"):
-        step.step(system, {"encoder": []}, {}, [batch], p, engine, session.Progress())
+        step.step(system, {"encoder": []}, {}, [batch], p, engine, Progress())

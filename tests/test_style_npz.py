@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ttslib import audio, corpora, manifest, pairs, params, pipeline
+from ttslib import audio, corpora, manifest, pairs, params, speech
 from ttslib.corpora.clip import Clip, CorpusError, Dropped
 from ttslib.pairs import Pair, PairError
 from ttslib.pairs.parametric import Parametric
@@ -164,7 +164,7 @@ def test_splits_are_the_folders_and_texts_are_left_alone(folder, outputs):
     assert (odd.text, odd.lang, odd.suspects) == ("Raum 42 ☃!", "ko", ())
     speakers = {row.speaker for row in found.rows if row.id.startswith("train/0_")} | {odd.speaker}
     assert speakers == {f"V000-{VOICES[0][1].digest[:8]}"}
-    assert len(pipeline.recording(found, odd, 16000)) > 1000
+    assert len(speech.recording(found, odd, 16000)) > 1000
 
 
 def test_languages_choose_and_the_others_are_counted(folder, outputs):

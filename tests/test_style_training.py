@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from test_notebooks import outputs_of, run
 
-from ttslib import checkpoint, checks, dataset, manifest, params, pipeline, schedule, styles
+from ttslib import checkpoint, checks, dataset, manifest, params, pipeline, rehearsal, schedule, speech, styles
 from ttslib.sections import Train
 from ttslib.styles import Style
 from ttslib.systems.style import report
@@ -68,7 +68,7 @@ def test_patience_ends_a_run_that_no_longer_learns(at_home):
 
 def test_epochs_become_steps_of_this_data(at_home, done):
     p = params.load("style_fast", FEW | {"train.epochs": 3, "train.warmup_epochs": 0.5}, run="epochs", **QUIET)
-    features = pipeline.features(done.system, manifest.prepare(p), "train", p)
+    features = speech.features(done.system, manifest.prepare(p), "train", p)
     batches = len(dataset.Stream(features.lengths, p.data.frames, p.seed).epoch(0))
     ended = pipeline.train(p)
     assert ended.result.steps == pytest.approx(3 * batches, abs=3)
@@ -130,7 +130,7 @@ class Ear:
 
 def test_the_report_gives_a_constant_nothing_and_the_truth_everything(done, at_home):
     found = manifest.read(checkpoint.read_json(done.run.folder / "data.json")["manifest"])
-    held, read = pipeline.held_out(found), pipeline.reader(done.system, found)
+    held, read = rehearsal.held_out(found), speech.reader(done.system, found)
     trained = {row.speaker: style_of(row) for row in found.split("train")}
     card = report.scorecard(done.system, held, trained, read)
     table = {row["style"]: row for row in card["table"]}
@@ -155,8 +155,8 @@ def test_nearest_is_the_voice_that_is_most_alike(done, at_home):
 
 def test_the_space_is_spanned_by_the_training_voices(done, at_home):
     found = manifest.read(checkpoint.read_json(done.run.folder / "data.json")["manifest"])
-    held = pipeline.held_out(found)
-    points = done.system.space(held, found.split("train"), pipeline.reader(done.system, found))
+    held = rehearsal.held_out(found)
+    points = done.system.space(held, found.split("train"), speech.reader(done.system, found))
     assert points["trained"].shape == (16, 2)
     assert points["meant"].shape == points["heard"].shape == (len(held), 2)
     assert points["trained"].std(0)[0] >= points["trained"].std(0)[1] > 0

@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from ttslib import checkpoint, params, pipeline, session, together
+from ttslib import checkpoint, params, pipeline, progress, together
 from ttslib.stop import Stop
 from ttslib.train import TrainError
 
@@ -31,14 +31,14 @@ def p(prepared, monkeypatch):
 
 def in_process(monkeypatch, rank: int, do) -> None:
     """What a process of this rank does before its fourth history row."""
-    row = session.row
+    row = progress.row
 
     def before(now, system, engine):
         if now.step == 4 and engine.num_processes == 2 and engine.process_index == rank:
             do()
         return row(now, system, engine)
 
-    monkeypatch.setattr(session, "row", before)
+    monkeypatch.setattr(progress, "row", before)
 
 
 def test_two_processes_train_for_a_notebook(p, monkeypatch, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ttslib import audio, espeak, pipeline, voice_encoder
+from ttslib import audio, espeak, voice_encoder
 from ttslib.checkpoint import CheckpointError
 from ttslib.dataset import BadClip
 from ttslib.voice_encoder import MelStatistics, VoiceEncoder
@@ -16,7 +16,7 @@ from ttslib.voice_encoder import MelStatistics, VoiceEncoder
 @pytest.fixture(scope="module")
 def speech(spoken):
     """Eight clips of real speech, about a second each, at 16 kHz."""
-    return [pipeline.recording(spoken, row, 16000) for row in spoken.rows[:8]]
+    return [speech.recording(spoken, row, 16000) for row in spoken.rows[:8]]
 
 
 @pytest.fixture(scope="module")

@@ -1,20 +1,17 @@
 """Encoding over cores: some processes that hold the system each, where there is enough work for starting them to pay."""
 
 import copy
-import multiprocessing
 import pickle
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
 from torch import nn
 
-from ttslib import stop
+from ttslib import workers
 from ttslib.codecs import Held
 from ttslib.features import DatasetError
 
@@ -42,8 +39,8 @@ def told(work, rows: Sequence, cores: int, ram_gb: float) -> Iterator[Told]:
         return
     copied = sent(work)
     size = len(pickle.dumps(copied))
-    workers = min(cores, int(ram_gb * 2**30 / size), -(-(len(rows) - done) // CHUNK))
-    yield from pooled(work, copied, rows[done:], workers) if workers > 1 else map(work.told, rows[done:])
+    count = min(cores, int(ram_gb * 2**30 / size), -(-(len(rows) - done) // CHUNK))
+    yield from pooled(work, copied, rows[done:], count) if count > 1 else map(work.told, rows[done:])
 
 
 def shared(system, cores: int) -> bool:
@@ -62,28 +59,23 @@ def threads(system, cores: int):
         torch.set_num_threads(before)
 
 
-def pooled(work, copied, rows: Sequence, workers: int) -> Iterator[Told]:
-    # Spawned, not forked: a fork of a process with torch's or a notebook's threads may hang.
-    spawn, waiting = multiprocessing.get_context("spawn"), deque()
-    chunks = iter(rows[at : at + CHUNK] for at in range(0, len(rows), CHUNK))
-    pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=begin, initargs=(copied,))
-    try:
+def pooled(work, copied, rows: Sequence, count: int) -> Iterator[Told]:
+    waiting, chunks = deque(), iter(rows[at : at + CHUNK] for at in range(0, len(rows), CHUNK))
+    with workers.pool(count, begin, copied) as pool:
         while True:
-            while len(waiting) < 3 * workers and (chunk := next(chunks, None)):
+            while len(waiting) < 3 * count and (chunk := next(chunks, None)):
                 waiting.append((chunk[0], pool.submit(several, [(row, codes(work.system, row)) for row in chunk])))
             if not waiting:
                 return
             first, future = waiting.popleft()
             try:
                 made = future.result()
-            except BrokenProcessPool:
+            except workers.Died:
                 raise DatasetError(
                     f"a process that encodes clips died (crash or out of memory) at or after clip {first.id}; what is "
                     "encoded is kept: start again, with threads=1 if it was memory"
                 ) from None
             yield from made
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def codes(system, row):
@@ -96,7 +88,6 @@ MINE = {}  # of a worker process: its work
 
 
 def begin(work) -> None:
-    stop.leave_with_parent()
     torch.set_num_threads(1)
     MINE["work"] = work
 

@@ -1,11 +1,15 @@
-"""What notebooks 03 and 04 show of a trained system, whichever it is: speech, or the voices that it has learnt to hear."""
+"""What notebooks show of a codec and of a trained system, whichever it is: speech, or the voices it has learnt to hear."""
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from ttslib import audio, checkpoint, pipeline, runs, scoreboard, show
+import numpy as np
+from torch import Tensor
+
+from ttslib import audio, checkpoint, codecs, dataset, pipeline, rehearsal, runs, scoreboard, show, speech
 from ttslib.feedback import comparing
 from ttslib.listen import ListenError, SoundError
 from ttslib.manifest import Manifest, Row
@@ -13,6 +17,7 @@ from ttslib.params import Params
 
 NO_TEST = (ListenError, SoundError)
 """why there is nothing to be judged by listeners"""
+RATE = 16000  # Hz, of what is only to be heard
 
 
 def speaks(system) -> bool:
@@ -23,28 +28,28 @@ def speaks(system) -> bool:
 def clips(system, found: Manifest, count: int | None = 4) -> list[Row]:
     """Held-out clips to show: sentences that can be spoken, or one of each voice."""
     if getattr(system, "reads", True):
-        return pipeline.speakable(found)[:count]
-    each = {row.speaker: row for row in pipeline.held_out(found)}
+        return rehearsal.speakable(found)[:count]
+    each = {row.speaker: row for row in rehearsal.held_out(found)}
     return list(each.values())[:count]
 
 
 def learnt(system, found: Manifest) -> show.Figure:
     """Which frames belong to which letter of a held-out clip; or where held-out voices lie among those of the training."""
     if getattr(system, "reads", True):
-        seen = pipeline.align(system, found, clips(system, found)[0])
+        seen = align(system, found, clips(system, found)[0])
         title = "alignment over the recording's mel"
         return show.alignment(seen["durations"], seen["recording"], system.frame_seconds, title)
-    held = pipeline.held_out(found)
-    return show.space(system.space(held, found.split("train"), pipeline.reader(system, found)))
+    held = rehearsal.held_out(found)
+    return show.space(system.space(held, found.split("train"), speech.reader(system, found)))
 
 
 def made(system, found: Manifest) -> show.Figure:
     """A held-out clip's mel and what the model makes of it; or how well each held-out voice is heard."""
     if getattr(system, "reads", True):
-        seen = pipeline.align(system, found, clips(system, found)[0])
+        seen = align(system, found, clips(system, found)[0])
         named = {"recording": seen["recording"], "what the model makes of it": seen["mel"]}
         return show.mels(named, system.frame_seconds)
-    card = system.scorecard(pipeline.held_out(found), found.split("train"), pipeline.reader(system, found))
+    card = system.scorecard(rehearsal.held_out(found), found.split("train"), speech.reader(system, found))
     voices = defaultdict(list)
     for line in card["sentences"]:
         voices[line["voice"]].append(line["ttl_cosine"])
@@ -65,7 +70,7 @@ def before_after(run: runs.Run, system, p: Params, found: Manifest, count: int =
 def cloned(system, found: Manifest) -> list[dict]:
     """Held-out recordings beside the training voice that is nearest, and where a runtime is at hand, the mean voice and the
     clone."""
-    read, rows = pipeline.reader(system, found), []
+    read, rows = speech.reader(system, found), []
     for row in clips(system, found):
         recording = read(row)
         clone = system.clone(recording)
@@ -157,6 +162,37 @@ def written(system, found: Manifest, rows: Sequence[Row], folder: Path) -> list[
     told = []
     for row in rows:
         wav = folder / f"{row.speaker}.wav"
-        audio.save(wav, pipeline.recording(found, row, system.rate), system.rate)
+        audio.save(wav, speech.recording(found, row, system.rate), system.rate)
         told.append({"recording": str(wav), "voice": str(system.export_voice(str(wav), wav.with_suffix(".json")))})
     return told
+
+
+def align(system, found: Manifest, row: Row) -> dict[str, np.ndarray]:
+    """What a trained system hears in one clip: `durations` (tokens,), and `mel`, `recording` (mels, frames)."""
+    batch = dataset.collate([system.encode(row, speech.recording(found, row, system.rate))])
+    return {name: value[0].numpy() for name, value in system.align(batch).items()}
+
+
+def copies(p: Params, found: Manifest, count: int = 3) -> list[dict[str, tuple[Tensor, int]]]:
+    """Held-out recordings `(samples,), Hz` beside what mel and Griffin-Lim leave of them and, where the system learns codes,
+    what its codec leaves: no voice can sound better. A codec of ours that is missing is trained."""
+    codec, made = codecs.of(p) if p.codec else None, []
+    for row in rehearsal.held_out(found, count):
+        wav = speech.recording(found, row, RATE)
+        made.append({"recording": (wav, RATE), "vocoder only": (speech.vocoded(wav, RATE), RATE)})
+        if codec is not None:
+            heard = speech.recording(found, row, codec.rate)
+            made[-1][codec.name] = codec.decode(codec.encode(heard), codec.voice(heard) or None), codec.rate_out
+    return made
+
+
+def codec_facts(p: Params) -> list[dict]:
+    """What there is to know of the codec that `p` names, as rows of a table; one row that says so where it names none."""
+    if p.codec is None:
+        return [{"codec": f"none: system {p.system} learns from sound itself"}]
+    codec = codecs.of(p)
+    told = {"codec": codec.name, "hash": codec.hash[:12], "codes a second": codec.frame_rate}
+    if codec.vocab is not None:
+        told |= {"codes": codec.vocab, "bits a second": round(codec.frame_rate * math.log2(codec.vocab))}
+    about = {name.replace("_", " "): value for name, value in getattr(codec, "about", {}).items() if name != "corpus"}
+    return [told | {"latents": codec.dim} | about if codec.vocab is None else told | about]

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from ttslib import checkpoint, params, session
 from ttslib.dataset import DatasetError, Features
 from ttslib.params import Params
+from ttslib.progress import Progress
 from ttslib.units import UnitsError
 
 
@@ -49,7 +50,7 @@ def require(system, rows: Sequence, lang: str) -> None:
         )  # fmt: skip
 
 
-def watch(system, guard: Mapping[str, Features], now: session.Progress, p: Params, engine: Accelerator) -> dict:
+def watch(system, guard: Mapping[str, Features], now: Progress, p: Params, engine: Accelerator) -> dict:
     """Validate each guarded language like the new one: columns of history, among them `tripped` when one is forgotten.
 
     Each is compared with its loss at the first call, before training; both are kept in `now`.
@@ -73,6 +74,6 @@ def watch(system, guard: Mapping[str, Features], now: session.Progress, p: Param
     return columns
 
 
-def tripped(now: session.Progress, p: Params) -> list[str]:
+def tripped(now: Progress, p: Params) -> list[str]:
     """The guarded languages whose loss has risen by more than `replay.max_rise`, or is not a number any more."""
     return [lang for lang, rise in now.rise.items() if not rise <= p.replay.max_rise]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ttslib import checkpoint, manifest, pipeline
+from ttslib import checkpoint, manifest, rehearsal
 from ttslib.corpora import files, tables
 from ttslib.corpora.clip import Dropped
 
@@ -41,7 +41,7 @@ def held_out(folder: str | Path, lang: str | None = None, voice: str | None = No
         raise GenerationError(
             f"{folder}: not a run's folder (no data.json names its manifest); give the texts in a file"
         )
-    held = pipeline.held_out(manifest.read(checkpoint.read_json(known)["manifest"]))
+    held = rehearsal.held_out(manifest.read(checkpoint.read_json(known)["manifest"]))
     rows = [row for row in held if lang in (None, row.lang)]
     if not rows:
         told = ", ".join(sorted({row.lang for row in held}))

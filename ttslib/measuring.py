@@ -2,18 +2,15 @@
 
 import hashlib
 import math
-import multiprocessing
 import os
 import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from ttslib import stop
+from ttslib import workers
 from ttslib.corpora.clip import CorpusError
 from ttslib.corpora.progress import bar
 from ttslib.sections import Doctor
@@ -59,14 +56,12 @@ def files(paths: Sequence[Path], doctor: Doctor, cores: int, quiet: bool = False
         yield from bar(map(measure, jobs), "examine", len(jobs), quiet=quiet)
         return
     done = 0
-    # Spawned, not forked: a fork of a process with torch's or a notebook's threads may hang.
-    spawn, workers = multiprocessing.get_context("spawn"), min(cores, len(jobs))
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=stop.leave_with_parent) as pool:
+    with workers.pool(min(cores, len(jobs))) as pool:
         try:
             for result in bar(pool.map(measure, jobs, chunksize=8), "examine", len(jobs), quiet=quiet):
                 yield result
                 done += 1
-        except BrokenProcessPool:
+        except workers.Died:
             raise CorpusError(
                 f"a process that decodes recordings died (crash or out of memory) at or after {paths[done]}; take that "
                 "file out of the corpus if no player opens it, or set threads=1 if it was memory"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ttslib import checkpoint, listen, manifest, pipeline, runs, scorecard, show
+from ttslib import checkpoint, listen, manifest, rehearsal, runs, scorecard, show, speech
 from ttslib.evaluate.judges import IN_DOMAIN
 from ttslib.listen import form
 from ttslib.manifest import Manifest
@@ -85,7 +85,7 @@ def worst(card: Mapping, found: Manifest, count: int = 8) -> show.Html:
             "set": one["set"].replace("_", " "), "text": one["text"], "heard": one.get("heard", "–"), "CER": percent(one),
             "what is wrong": one["error"] or ", ".join(one.get("faults") or ()),
             "voice": show.spoken_file(one["file"]) if one["file"] else "",
-            "recording": show.spoken(pipeline.recording(found, row, 16000), 16000) if row else "",
+            "recording": show.spoken(speech.recording(found, row, 16000), 16000) if row else "",
         })  # fmt: skip
     return show.table(rows)
 
@@ -122,7 +122,7 @@ def by_set(card: Mapping) -> show.Figure:
 def before_after(run: runs.Run, p, found: Manifest, count: int = 8) -> show.Html:
     """The fixed sentences at the first and at the last evaluation beside their recordings, the worst of the last first."""
     rows = []
-    for i, one in enumerate(pipeline.fixed_sentences(p, found)):
+    for i, one in enumerate(rehearsal.fixed_sentences(p, found)):
         if not (steps := run.spoken(i)):
             continue
         row, last = {"text": one.text}, None
@@ -132,7 +132,7 @@ def before_after(run: runs.Run, p, found: Manifest, count: int = 8) -> show.Html
             last = lines.get(one.id)
             words = f"<p dir='auto'>{show.escaped(last['heard'])} <small>({percent(last)})</small></p>" if last else ""
             row[f"step {step}"] = show.Html(words + show.spoken_file(file))
-        original = show.spoken(pipeline.recording(found, one.row, 16000), 16000) if one.row else ""
+        original = show.spoken(speech.recording(found, one.row, 16000), 16000) if one.row else ""
         rows.append((rate(last) if last else 0.0, row | {"recording": original}))
     return show.table([row for _, row in sorted(rows, key=lambda pair: -pair[0])[:count]])
 
@@ -159,8 +159,8 @@ def mushra(
     lines = [one for key, one in next(iter(spoken.values()), {}).items() if key in common][:trials]
     texts = [listen.Text(one["id"], one["text"], one["lang"]) for one in lines]
     rows = {row.raw: row for row in found.rows}
-    clips = {text.id: pipeline.recording(found, rows[text.text], 24000) for text in texts}
-    copies = {key: (pipeline.vocoded(wav, 24000).numpy(), 24000) for key, wav in clips.items()}
+    clips = {text.id: speech.recording(found, rows[text.text], 24000) for text in texts}
+    copies = {key: (speech.vocoded(wav, 24000).numpy(), 24000) for key, wav in clips.items()}
     systems = {name: {key: one["file"] for key, one in some.items()} for name, some in spoken.items()}
     reference = {key: (wav.numpy(), 24000) for key, wav in clips.items()}
     systems[scorecard.VOCODED] = copies

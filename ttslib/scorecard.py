@@ -22,12 +22,24 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ttslib import audio, checkpoint, generation, items, manifest, params, pipeline, runs, session
+from ttslib import (
+    audio,
+    checkpoint,
+    generation,
+    items,
+    manifest,
+    params,
+    pipeline,
+    rehearsal,
+    runs,
+)
 from ttslib.evaluate import judges, plan, summary
 from ttslib.evaluate.judges import Asked, Judges
 from ttslib.manifest import Manifest
 from ttslib.params import Params
+from ttslib.progress import memory
 from ttslib.similarity import Speakers
+from ttslib.speech import reader, recording, vocoded
 
 RECORDINGS, VOICE, VOCODED = "recordings", "voice", "Griffin-Lim copy"
 FORMAT = 2
@@ -44,13 +56,13 @@ def make(folder: str | Path, p: Params | None = None) -> dict:
         raise runs.RunError(f"{folder}: no checkpoint in it; give a run's folder, outputs/<lang>/<system>/<run>")
     found = manifest.read(checkpoint.read_json(run.folder / "data.json")["manifest"])
     p, system = p or params.load(run.folder / "params.yaml"), pipeline.voice(run)
-    held = pipeline.held_out(found)
+    held = rehearsal.held_out(found)
     told = {
         "format": FORMAT, "run": str(run.folder), "checkpoint": run.trained.resolve().name, "source": held[0].source,
         "split": held[0].split,
     }  # fmt: skip
     if hasattr(system, "scorecard"):
-        card = system.scorecard(held, found.split("train"), pipeline.reader(system, found)) | told
+        card = system.scorecard(held, found.split("train"), reader(system, found)) | told
     else:
         card = told | scored(p, run, system, found)
     checkpoint.write_json(run.folder / "scorecard.json", card)
@@ -68,7 +80,7 @@ def scored(p: Params, run: runs.Run, system, found: Manifest) -> dict:
     spoken |= {
         name: baseline(spec, asked, home / "baselines" / name, p.seed) for name, spec in p.evaluate.baselines.items()
     }
-    recordings = {one.id: (pipeline.recording(found, one.row, system.rate), system.rate) for one in asked if one.row}
+    recordings = {one.id: (recording(found, one.row, system.rate), system.rate) for one in asked if one.row}
     speech = {RECORDINGS: recordings} | copies(system, recordings)
     named = {one.id: (one.speaker, *recordings[one.id]) for one in asked if one.row}
     speakers = Speakers(jury.encoder, named) if jury.encoder else None
@@ -126,7 +138,7 @@ def generated(system, asked: Sequence[Asked], folder: Path, seed: int) -> dict:
         for one in made["items"]
     }  # fmt: skip
     device = next((q.device for net in system.nets.values() for q in net.parameters()), torch.device("cpu"))
-    return {"speech": speech, "lines": lines, "totals": made["totals"] | {"memory_gb": session.memory(device)}}
+    return {"speech": speech, "lines": lines, "totals": made["totals"] | {"memory_gb": memory(device)}}
 
 
 def baseline(spec: str, asked: Sequence[Asked], folder: Path, seed: int) -> dict:
@@ -155,7 +167,7 @@ def baseline(spec: str, asked: Sequence[Asked], folder: Path, seed: int) -> dict
 
 def copies(system, recordings: Speech) -> dict[str, Speech]:
     """What vocoder and codec leave of the recordings: no voice through them is understood better."""
-    made = {VOCODED: {key: (pipeline.vocoded(wav, rate), rate) for key, (wav, rate) in recordings.items()}}
+    made = {VOCODED: {key: (vocoded(wav, rate), rate) for key, (wav, rate) in recordings.items()}}
     if (codec := getattr(system, "codec", None)) is not None:
         made[f"{codec.name} copy"] = copied = {}
         for key, (wav, rate) in recordings.items():

@@ -8,9 +8,10 @@ import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor
 
-from ttslib import losses, session, sharding
+from ttslib import losses, sharding
 from ttslib.dataset import Example
 from ttslib.params import Params
+from ttslib.progress import Progress
 
 
 class TrainError(RuntimeError):
@@ -18,7 +19,7 @@ class TrainError(RuntimeError):
 
 
 def step(
-    system, parts: dict, optimizers: dict, micros: list, p: Params, engine, now: session.Progress
+    system, parts: dict, optimizers: dict, micros: list, p: Params, engine, now: Progress
 ) -> dict[str, float] | None:
     """One optimizer step per part over all micro-batches: loss terms and gradient norms. None if any was not finite; then no
     part has learnt.
@@ -141,7 +142,7 @@ def out_of_memory(system, micros: list, engine) -> str:
     return f"{engine.device} is out of memory at a micro-batch of {largest} frames, padding included"
 
 
-def advice(p: Params, engine, now: session.Progress) -> str:
+def advice(p: Params, engine, now: Progress) -> str:
     """What to change when there is too little memory."""
     told = "taken in halves, too; " if now.halved else ""
     told += (

@@ -3,11 +3,8 @@
 Outside the loop SIGTERM ends a process at once, as it does by default: what is on disk is whole at every instant.
 """
 
-import multiprocessing
-import os
 import signal
 import threading
-from multiprocessing.connection import wait
 from types import FrameType
 
 STATUS = {"SIGTERM": 143, "SIGINT": 130}  # exit codes, as a shell gives them
@@ -45,13 +42,3 @@ class Stop:
     def __exit__(self, *_) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
-
-
-def leave_with_parent() -> None:
-    """End this worker process when the one that started it is gone: one that is killed cannot tell its workers."""
-    threading.Thread(target=leave, daemon=True).start()
-
-
-def leave() -> None:
-    wait([multiprocessing.parent_process().sentinel])
-    os._exit(1)

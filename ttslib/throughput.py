@@ -24,7 +24,7 @@ from accelerate import Accelerator
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from ttslib import params, pipeline, provenance, session, step, systems, track, train
+from ttslib import params, pipeline, progress, provenance, session, step, systems, track, train
 
 STAGES = ("data", "forward", "backward", "optimizer", "logging")
 QUIET = [
@@ -156,7 +156,7 @@ def one(p: params.Params, what: str, square: int, cpu_seconds: bool) -> dict:
     if what == "arithmetic":
         return {"flop": counted}
     peak = rate_of_products(p, engine.device, square, read)
-    return {"steps": watch.steps, "memory_gb": session.memory(engine.device), "peak": peak}
+    return {"steps": watch.steps, "memory_gb": progress.memory(engine.device), "peak": peak}
 
 
 def measured(system: str, given: str, overrides: Sequence[str], steps: int, square: int, cpu_seconds: bool) -> dict:

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import torch
 from accelerate import Accelerator
 
-from ttslib import adapt, checkpoint, disk, forgetting, loading, session, sharding
+from ttslib import adapt, checkpoint, disk, forgetting, loading, progress, session, sharding
 from ttslib.dataset import Features, Stream, loader, to_device
 from ttslib.ema import Ema
 from ttslib.params import Params
+from ttslib.progress import Progress
+from ttslib.resuming import Files
 from ttslib.runs import Run
 from ttslib.schedule import Schedule
 from ttslib.step import TrainError, step
@@ -57,8 +59,8 @@ def fit(
     new = [q for net in raw.values() for q in adapt.new_rows(net)]
     groups = (new, system.factors(), list(getattr(system, "undecayed", list)()))
     optimizers = {name: session.adamw(params, p, engine.device, *groups) for name, params in parts.items()}
-    ema, now = Ema(raw, p.train.ema), session.Progress()
-    files = session.Files(run, system, optimizers, ema, engine, p, train, guard)
+    ema, now = Ema(raw, p.train.ema), Progress()
+    files = Files(run, system, optimizers, ema, engine, p, train, guard)
     torch.manual_seed(p.seed + engine.process_index)
     if p.resume:
         now = files.restore(schedule)
@@ -121,7 +123,7 @@ def fit(
                 schedule.refit(now.step)
                 schedule.end = session.agreed(schedule.end, engine)
                 left = stream.left(now.position) / (p.data.accumulate * engine.num_processes)
-                track.log(session.row(now, system, engine) | {"lr": rate} | schedule.state(now, left), now.step)
+                track.log(progress.row(now, system, engine) | {"lr": rate} | schedule.state(now, left), now.step)
             if now.step % p.train.evaluate_every == 0 or (p.train.each_epoch and now.position.epoch > epoch):
                 evaluate_and_save()
             elif now.step % p.train.checkpoint_every == 0:
@@ -137,7 +139,7 @@ def fit(
     return Result(now.step, stopped, schedule.seconds, now.best[-1] if now.best else float("inf"))
 
 
-def why_stop(stop: Stop, schedule: Schedule, now: session.Progress, p: Params) -> str | None:
+def why_stop(stop: Stop, schedule: Schedule, now: Progress, p: Params) -> str | None:
     if stop.asked:
         return stop.asked
     if p.replay.tripwire == "stop" and forgetting.tripped(now, p):

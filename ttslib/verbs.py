@@ -5,7 +5,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from ttslib import params
+from ttslib import params, speech
 
 
 def resolved(options) -> params.Params:
@@ -20,21 +20,21 @@ def given(options) -> str:
 
 def prepare(options) -> None:
     """Under `accelerate launch` all measure recordings and compute codes and features; the first writes the manifest."""
-    from ttslib import codecs, pipeline
+    from ttslib import codecs
 
     state, found, system = begun(resolved(options), options.again)
     p, rows = system.p, [*found.split("train"), *found.split("val")]
     told = {"manifest": str(found.folder), "totals": found.totals()}
     codec = codecs.of(p) if (own := getattr(system, "codec", None)) is None and p.codec is not None else own
     if codec is not None:
-        pipeline.codes(codec, found, rows, p, state.process_index, state.num_processes)
+        speech.codes(codec, found, rows, p, state.process_index, state.num_processes)
         state.wait_for_everyone()
     for split in ("train", "val"):
-        pipeline.features(system, found, split, p, shared=True)
+        speech.features(system, found, split, p, shared=True)
     if not state.is_main_process:
         return
     if codec is not None:
-        kept = pipeline.codes(codec, found, rows, p)  # of all processes
+        kept = speech.codes(codec, found, rows, p)  # of all processes
         told["codec"] = kept.summary()
     print(json.dumps(told, ensure_ascii=False))
 
@@ -54,12 +54,12 @@ def begun(p: params.Params, again: bool = False):
 
 def shard(options) -> None:
     """Under `accelerate launch` all encode and write their part."""
-    from ttslib import pipeline, sharded
+    from ttslib import sharded
 
     p = resolved(options)
     p = p.model_copy(update={"data": p.data.model_copy(update={"shards": None})})  # out of files, into --out
     state, found, system = begun(p)
-    parts = {split: pipeline.features(system, found, split, system.p, shared=True) for split in ("train", "val")}
+    parts = {split: speech.features(system, found, split, system.p, shared=True) for split in ("train", "val")}
     place = state.process_index, state.num_processes
     told = sharded.write(system, found, parts, options.out, p.data.shard_mb, p.seed, *place)["shards"]
     if state.is_main_process:

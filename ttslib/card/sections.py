@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from ttslib import checkpoint, manifest, pipeline
+from ttslib import checkpoint, manifest, rehearsal
 from ttslib.card import licences, words
 from ttslib.card.facts import Facts
 from ttslib.card.lineage import UNNAMED
@@ -160,7 +160,7 @@ def samples(told: Facts) -> str:
     own = checkpoint.step_of(told.best)
     if steps:
         step = own if own in steps else steps[-1]
-        texts = [one.text for one in pipeline.fixed_sentences(told.p, told.found)] if told.found else []
+        texts = [one.text for one in rehearsal.fixed_sentences(told.p, told.found)] if told.found else []
         for file in sorted((run.samples / f"step_{step:06d}").glob("*.wav")):
             text = texts[int(file.stem)] if file.stem.isdigit() and int(file.stem) < len(texts) else file.stem
             lines.append(f"{words.link(text, str(file.relative_to(run.folder)))} (step {step:,})")

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from ttslib import adapt, codecs, pipeline
+from ttslib import adapt, codecs, pipeline, rehearsal
 from ttslib.checks.loop import folder, same_terms
 from ttslib.checks.rows import Failed, few
 from ttslib.checks.subject import Subject
@@ -20,14 +20,14 @@ ROUNDED = 1e-5
 
 def synthesis(s: Subject) -> str:
     """A held-out sentence is audible, as long as its text asks for, the same for the same seed; it need not be speech."""
-    system, row = s.copied(), min(pipeline.speakable(s.found), key=lambda row: row.seconds)
+    system, row = s.copied(), min(rehearsal.speakable(s.found), key=lambda row: row.seconds)
     if getattr(system, "clone", None) and system.mute:
         return f"not checkable here: {system.mute}"
     for net in system.nets.values():
         net.eval()
     if hasattr(system, "tally"):
         system.tally.clear()
-    voice = pipeline.voice_of(system, s.found, row)
+    voice = rehearsal.voice_of(system, s.found, row)
     try:
         wav, same = (system.synthesize(row.raw, voice=voice, lang=row.lang, seed=s.p.seed) for _ in range(2))
     except codecs.CodecError as error:

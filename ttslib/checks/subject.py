@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from ttslib import adapt, checkpoint, codecs, dataset, manifest, pipeline, session
+from ttslib import adapt, checkpoint, codecs, dataset, manifest, pipeline, session, speech
 from ttslib.dataset import Example, Features
 from ttslib.manifest import Manifest, Row
 from ttslib.params import Params
@@ -46,15 +46,15 @@ class Subject:
 
     def encode(self) -> None:
         if self.train is None:
-            self.train = pipeline.features(self.system, self.found, "train", self.p)
-            pipeline.features(self.system, self.found, "val", self.p)  # which training needs too
+            self.train = speech.features(self.system, self.found, "train", self.p)
+            speech.features(self.system, self.found, "val", self.p)  # which training needs too
             self.system.measure(self.train)
             if hasattr(self.system, "meet"):
                 self.system.meet(self.found.split("train"), self.read)
 
     def read(self, row: Row, rate: int | None = None) -> torch.Tensor:
         """The row's speech `(samples,)` at `rate` (Hz), else the system's."""
-        return pipeline.recording(self.found, row, rate or self.system.rate)
+        return speech.recording(self.found, row, rate or self.system.rate)
 
     def codec(self):
         """What makes the codes that the system learns; None where it learns from sound itself, or from latents."""

@@ -1,16 +1,13 @@
 """Codes over the cores of a machine without a GPU: processes that hold the codec each, where there is enough to encode."""
 
-import multiprocessing
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from ttslib import codecs, stop
+from ttslib import codecs, workers
 from ttslib.codecs import Codec, CodecError, Held, kept
 from ttslib.codecs.encoding import batches
 from ttslib.manifest import Row
@@ -29,8 +26,8 @@ def keep(
     """
     made, place = kept.known(codec, folder, rows, rank)
     left = kept.missing(made, rows, rank, processes)
-    workers = min(cores, int(ram_gb * 2**30 / max(1, size(codec))))
-    first = batches(left, kept.BUDGET)[:1] if workers > 1 else []
+    count = min(cores, int(ram_gb * 2**30 / max(1, size(codec))))
+    first = batches(left, kept.BUDGET)[:1] if count > 1 else []
     began = time.monotonic()
     for batch in first:
         kept.compute(codec, made, place, batch, read, kept.BUDGET, str(rank), quiet=True)
@@ -39,7 +36,7 @@ def keep(
     if pace * sum(row.seconds for row in left) <= WORTH:
         kept.compute(codec, made, place, left, read, kept.BUDGET, str(rank), quiet=rank > 0)
         return made
-    refused = pooled(codec, folder, left, read, min(workers, len(left)), rank)
+    refused = pooled(codec, folder, left, read, min(count, len(left)), rank)
     found, _ = kept.known(codec, folder, rows, rank)
     found.quarantined = [*made.quarantined, *refused]
     return found
@@ -51,31 +48,28 @@ def size(codec: Codec) -> int:
     return sum(value.nbytes for one in held if isinstance(one, nn.Module) for value in one.state_dict().values())
 
 
-def pooled(codec: Codec, folder: Path, rows: Sequence[Row], read: Callable, workers: int, rank: int) -> list[dict]:
+def pooled(codec: Codec, folder: Path, rows: Sequence[Row], read: Callable, count: int, rank: int) -> list[dict]:
     """Have these rows' codes in shards; the quarantined ones."""
-    spawn = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads may hang
-    over, told = spawn.Event(), (Held(codec).state, folder, read)
-    pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=begin, initargs=(over,))
-    try:
-        parts = [
-            pool.submit(part, *told, rows[n::workers], f"{rank}.{n}", quiet=bool(rank or n)) for n in range(workers)
-        ]
-        return [bad for job in parts for bad in job.result()]
-    except BrokenProcessPool:
-        raise CodecError(
-            f"a process that encodes with codec {codec.name} died (crash or out of memory); what it had written is kept"
-            ": start again, with threads=1 if it was memory"
-        ) from None
-    finally:
-        over.set()
-        pool.shutdown(cancel_futures=True)
+    over, told = workers.SPAWN.Event(), (Held(codec).state, folder, read)
+    with workers.pool(count, begin, over) as pool:
+        try:
+            parts = [
+                pool.submit(part, *told, rows[n::count], f"{rank}.{n}", quiet=bool(rank or n)) for n in range(count)
+            ]
+            return [bad for job in parts for bad in job.result()]
+        except workers.Died:
+            raise CodecError(
+                f"a process that encodes with codec {codec.name} died (crash or out of memory); what it had written is "
+                "kept: start again, with threads=1 if it was memory"
+            ) from None
+        finally:
+            over.set()
 
 
 MINE = {}  # of a worker process: what tells it to leave
 
 
 def begin(over) -> None:
-    stop.leave_with_parent()
     torch.set_num_threads(1)
     MINE["over"] = over
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from ttslib import checkpoint, disk, manifest, paths, pipeline, session
+from ttslib import checkpoint, disk, manifest, paths, session, speech
 from ttslib.codecs.mel import MelCodec
 from ttslib.codecs.trainee import Trainee
 from ttslib.dataset import Example, Features
@@ -58,7 +58,7 @@ def trained(p: Params, name: str, found: manifest.Manifest, where: Path, engine)
     say(engine, f"codec {p.codec}: none here yet for this corpus; training one on {minutes:.1f} min ({length})")
     q, run = settings(p, name), Run(paths.outputs() / p.lang / "mel_codec" / name)
     trainee = Trainee(q)
-    train, val = (pipeline.features(trainee, found, split, q, shared=True) for split in ("train", "val"))
+    train, val = (speech.features(trainee, found, split, q, shared=True) for split in ("train", "val"))
     trainee.measure(train)
     begun = session.agreed(bool(checkpoint.listed(run.checkpoints)), engine)
     try:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from ttslib import checkpoint, exhibits, pipeline, runs, scoreboard, show
+from ttslib import checkpoint, exhibits, runs, scoreboard, show, speech
 from ttslib.compare import verdict
 from ttslib.manifest import Manifest
 
@@ -101,7 +101,7 @@ def players(told: Mapping, found: Manifest, count: int = 3) -> show.Html:
     some = list(next(iter(spoken.values()), {}).values())[:count]
     recorded, rows = {row.raw: row for row in found.rows}, [{"": "text"}, {"": "recording"}, *({"": n} for n in spoken)]
     for number, one in enumerate(some, 1):
-        clip = pipeline.recording(found, recorded[one["text"]], 16000)
+        clip = speech.recording(found, recorded[one["text"]], 16000)
         cells = [one["text"], show.spoken(clip, 16000), *(heard(lines[one["id"]]) for lines in spoken.values())]
         for row, cell in zip(rows, cells, strict=True):
             row[f"sentence {number}"] = cell

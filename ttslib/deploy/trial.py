@@ -23,13 +23,14 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from ttslib import audio, checkpoint, intervals, manifest, pipeline, recognise, runs, scorecard
+from ttslib import audio, checkpoint, intervals, manifest, recognise, runs, scorecard
 from ttslib.compare.verdict import FEWEST
 from ttslib.deploy import DeployError
 from ttslib.evaluate import distances, judges, plan, summary
 from ttslib.evaluate.choice import CHANCE
 from ttslib.evaluate.judges import Asked, Judges
 from ttslib.params import Params
+from ttslib.speech import recording
 
 
 def held(run: runs.Run, p: Params, full, lighter) -> dict:
@@ -53,7 +54,7 @@ def held(run: runs.Run, p: Params, full, lighter) -> dict:
     asked = [one for one in plan.asked(p, full, found) if one.set != plan.SEEN]
     jury = Judges(judges.readers(p, found, dict.fromkeys(one.lang for one in asked)), homophones=p.evaluate.homophones)
     home = run.folder / "evaluation" / run.trained.resolve().name / "voice"
-    clips = {one.id: (pipeline.recording(found, one.row, full.rate), full.rate) for one in asked if one.row}
+    clips = {one.id: (recording(found, one.row, full.rate), full.rate) for one in asked if one.row}
     with tempfile.TemporaryDirectory() as place:
         speech = {
             "recordings": clips,

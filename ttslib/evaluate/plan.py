@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ttslib import items, pipeline, testsets
+from ttslib import items, rehearsal, testsets
 from ttslib.evaluate.judges import IN_DOMAIN, Asked
 from ttslib.manifest import Manifest, Row
 from ttslib.params import Params
@@ -15,7 +15,7 @@ SEEN = "seen"
 def asked(p: Params, system, found: Manifest) -> list[Asked]:
     """The sentences of a run: `in_domain` and `seen` have recordings, the shipped ones are spoken in the voice of the first
     held-out clip of their language. Ids are safe file names, the same for every voice of the corpus."""
-    held = pipeline.held_out(found)
+    held = rehearsal.held_out(found)
     sets = {IN_DOMAIN: spread(held, p.evaluate.in_domain)}
     if held[0].split != "train":
         sets[SEEN] = spread(found.split("train"), p.evaluate.seen)
@@ -23,12 +23,12 @@ def asked(p: Params, system, found: Manifest) -> list[Asked]:
     for name, rows in sets.items():
         ids = items.file_names([f"{name}.{row.id}" for row in rows])
         plan += [
-            Asked(one, name, row.lang, row.raw, row.speaker, pipeline.voice_of(system, found, row), row)
+            Asked(one, name, row.lang, row.raw, row.speaker, rehearsal.voice_of(system, found, row), row)
             for one, row in zip(ids, rows, strict=True)
         ]
     firsts = {row.lang: row for row in reversed(held)}
     for lang, row in sorted(firsts.items()):
-        voice = pipeline.voice_of(system, found, row)
+        voice = rehearsal.voice_of(system, found, row)
         for name in p.evaluate.sets if testsets.known(lang) else ():
             count = p.evaluate.per_set * (2 if name == testsets.PAIRS else 1)
             plan += [

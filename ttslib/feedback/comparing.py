@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ttslib import checkpoint, generation, intervals, pipeline
+from ttslib import checkpoint, generation, intervals, pipeline, rehearsal
 from ttslib.feedback import Entry, Flagged, read
 from ttslib.feedback.flags import marked, padded, patterns
 from ttslib.feedback.sampling import scored
@@ -25,7 +25,7 @@ def sentences(entries: Iterable[Entry], found: Manifest) -> dict[str, list[Text]
     entries = list(entries)
     told = dict.fromkeys((entry.text, entry.lang) for entry in entries if isinstance(entry, Flagged))
     trained = {padded(entry.text, entry.lang) for entry in entries}
-    held = pipeline.held_out(found)
+    held = rehearsal.held_out(found)
     flagged = set(marked(patterns(entries), held)[0])
     others = [row for row in held if row.id not in flagged and padded(row.text, row.lang) not in trained][:OTHERS]
     return {

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ttslib import audio, generation, intervals, pipeline, recognise
+from ttslib import audio, generation, intervals, recognise, rehearsal, speech
 from ttslib.evaluate.judges import Asked, Judges
 from ttslib.feedback import Rejected
 from ttslib.items import Item
@@ -37,10 +37,10 @@ def sampled(
 def floor(recogniser: Recogniser, found: Manifest, lang: str) -> dict:
     """The recogniser's own CER, on up to `FLOOR_CLIPS` held-out recordings: nobody can be asked to be clearer."""
     own = replace(found, rows=tuple(row for row in found.rows if row.lang == lang))
-    rows = pipeline.held_out(own, FLOOR_CLIPS)
+    rows = rehearsal.held_out(own, FLOOR_CLIPS)
     errors = []
     for row in rows:
-        wav = pipeline.recording(found, row, recognise.RATE)
+        wav = speech.recording(found, row, recognise.RATE)
         errors.append(scored(recogniser, row.text, wav, recognise.RATE, lang)["cer"])
     told = {"cer": intervals.rate(*zip(*errors, strict=True))._asdict(), "split": rows[0].split}
     return recognise.identity(recogniser) | told

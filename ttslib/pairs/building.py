@@ -10,22 +10,20 @@ A folder belongs to one plan. What is whole and of its job is kept, whatever els
 import functools
 import json
 import math
-import multiprocessing
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from ttslib import pairs, stop
+from ttslib import pairs
 from ttslib.pairs import Pair
 from ttslib.pairs.ledger import claim, described, kept, recorded
 from ttslib.pairs.planning import SPLITS, BuildError, Job, Settings, plan
 from ttslib.styles import Style, StyleError
+from ttslib.workers import Died, pool
 
 __all__ = ["BuildError", "Job", "Refused", "Runtime", "Settings", "build", "plan"]
 
@@ -135,27 +133,26 @@ def fault(wav: np.ndarray, seconds: float, settings: Settings) -> str | None:
 
 def rendered(factory, jobs: Sequence[Job], folder: Path, settings: Settings, workers: int) -> Iterator:
     """The results of `Renderer`, in the order of the jobs."""
-    renderer = Renderer(factory, folder, settings)
+    renderer, done = Renderer(factory, folder, settings), 0
     if workers <= 1 or len(jobs) <= 1:
         yield from map(renderer, jobs)
         return
-    # Spawned, not forked: a fork of a process with the threads of ONNX Runtime may hang.
-    spawn, count, done = multiprocessing.get_context("spawn"), min(workers, len(jobs)), 0
-    with ProcessPoolExecutor(count, mp_context=spawn, initializer=enter, initargs=(renderer,)) as pool:
+    with pool(min(workers, len(jobs)), enter, renderer) as made:
         try:
-            for result in pool.map(render, jobs):
+            for result in made.map(render, jobs):
                 yield result
                 done += 1
-        except BrokenProcessPool as error:
-            error.add_note(f"a worker died (crash or out of memory) at or after {jobs[done].file}; take fewer workers")
-            raise
+        except Died:
+            raise BuildError(
+                f"a process that speaks pairs died (crash or out of memory) at or after {jobs[done].file}; what is spoken "
+                "is kept: start again, with fewer workers if it was memory"
+            ) from None
 
 
 def enter(renderer: Renderer) -> None:
-    """What a worker begins with: its renderer, and a watch over the process that started it."""
+    """What a worker begins with."""
     global RENDERER
     RENDERER = renderer
-    stop.leave_with_parent()
 
 
 def render(job: Job) -> tuple[float, str | None]:

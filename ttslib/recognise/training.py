@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from ttslib import checkpoint, dataset, paths, pipeline
+from ttslib import checkpoint, dataset, paths, speech
 from ttslib.manifest import Manifest
 from ttslib.params import Params
 from ttslib.recognise import RATE, RecogniserError, synthetic
@@ -64,7 +64,7 @@ def for_language(p: Params, found: Manifest, lang: str, seed: int = 0) -> CtcRec
         source = f"espeak-ng {lang}, {count} made sentences by {variants} variants"
     else:
         rows = [row for row in found.split("train") if bare(row.text, lang) not in held]
-        pairs = [(pipeline.recording(found, row, RATE), row.text) for row in rows]
+        pairs = [(speech.recording(found, row, RATE), row.text) for row in rows]
         source = f"{rows[0].source if rows else 'nothing'}, {len(rows)} training recordings of this corpus"
     if leaked := sorted(held & {bare(line, lang) for _, line in pairs}):
         raise RecogniserError(f"{len(leaked)} held-out sentences are among those to learn from, as {leaked[0]!r}")

@@ -19,7 +19,7 @@
 * `load(folder)` and `export(folder)`.
 
 A system that learns codes has besides: `codec`, and `kept`, the codes computed ahead (None at first, filled by
-`pipeline.features`); `meet(rows, read)`, what speaking in the training's voices takes; `welcome(rows)`, speakers it is to
+`speech.features`); `meet(rows, read)`, what speaking in the training's voices takes; `welcome(rows)`, speakers it is to
 replay; `decoded(one, codes)`, their sound; and `tally`, how its attempts at speaking ended. It may have `mute`, why they
 cannot be made sound here ("" where they can), and `listen_on(device)`, where `encode` computes.
 
