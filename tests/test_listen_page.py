@@ -201,7 +201,7 @@ class Listener:
             self.complaints.append(f"asked for {url}")
 
     def heard(self, place: int) -> None:
-        self.page.wait_for_function("i => document.querySelectorAll('.mark')[i].textContent", arg=place, timeout=10_000)
+        self.page.wait_for_function("i => document.querySelectorAll('.mark')[i].textContent", arg=place)
 
     def cards(self) -> int:
         return self.page.locator("#body section").count()
