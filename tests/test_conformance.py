@@ -1,6 +1,8 @@
 """Every system keeps the one interface: see `ttslib.systems` and the architecture's conformance list."""
 
 import inspect
+import statistics
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -79,6 +81,32 @@ def test_parts_share_no_parameter_and_leave_none_out(system):
     assert len(parts) == len(set(parts))
     trained = {id(p) for net in system.nets.values() for p in net.parameters() if p.requires_grad}
     assert set(parts) == trained
+
+
+class Counted:
+    """Features that count how often each clip is read."""
+
+    def __init__(self, features):
+        self.features, self.reads = features, Counter()
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def __getitem__(self, i: int):
+        self.reads[i] += 1
+        return self.features[i]
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+
+def test_before_training_clips_are_read_as_often_as_docs_scale_says(name, encoded):
+    """One of each speaker's once more, to speak with."""
+    p, rows, features = encoded
+    counted = Counted(features)
+    system_class(name).fresh(p, rows).measure(counted)
+    often = {"acoustic": 1, "vits": 0, "t3": 1, "indextts": 1, "pocket": 3}[name]
+    assert statistics.median(counted.reads[i] for i in range(len(counted))) == often
 
 
 def test_encoding_is_pure_and_on_the_cpu(system, encoded, spoken):

@@ -115,12 +115,12 @@ class System:
         those it was trained with."""
         if self.adaptation:
             return
-        for name in ("mel", "cepstra"):
-            count, total, square = 0, 0.0, 0.0
-            for example in examples:
+        sums = {name: [0, 0.0, 0.0] for name in ("mel", "cepstra")}
+        for example in examples:  # read once: they may lie on a disk
+            for name, (count, total, square) in sums.items():
                 values = example[name].double()
-                count += values.shape[1]
-                total, square = total + values.sum(1), square + values.square().sum(1)
+                sums[name] = [count + values.shape[1], total + values.sum(1), square + values.square().sum(1)]
+        for name, (count, total, square) in sums.items():
             mean = total / count
             getattr(self.net, f"{name}_mean").copy_(mean)
             getattr(self.net, f"{name}_std").copy_((square / count - mean.square()).clamp(min=1e-4).sqrt())

@@ -161,8 +161,10 @@ class System:
         self.references |= self.pool.references(self.speakers, self.p.pocket.prompt)
         self.pace = attempts.pace(self.pool.others.sizes)
         if self.adaptation is None and not self.net.teacher:
-            count = sum(e["latents"].shape[-1] for e in examples)
-            mean = sum(e["latents"].double().sum(-1) for e in examples) / count
+            count, total = 0, 0.0
+            for example in examples:
+                count, total = count + example["latents"].shape[-1], total + example["latents"].double().sum(-1)
+            mean = total / count
             var = sum((e["latents"].double() - mean[:, None]).square().sum(-1) for e in examples) / count
             self.net.flow_lm.emb_mean.copy_(mean)
             self.net.flow_lm.emb_std.copy_(var.sqrt().clamp(min=1e-5))

@@ -41,8 +41,12 @@ class Pool:
     """The training utterances of every speaker, from which prompts are drawn: codes of 100 hours take 72 MB."""
 
     def __init__(self, examples: Sequence[Example]):
-        self.others = Others(examples)
-        self.heard = [(e["codes"].clone(), e["voice"][:, 0].clone()) for e in examples]
+        self.heard: list[tuple[Tensor, Tensor]] = []
+        self.others = Others(map(self.hear, examples))
+
+    def hear(self, example: Example) -> Example:
+        self.heard.append((example["codes"].clone(), example["voice"][:, 0].clone()))
+        return example
 
     def prompts(self, batch: Example, longest: int, training: bool) -> Example:
         """The batch with `voice` `(batch, width)`, `prompt` `(batch, codes)` and `prompt_len` of other utterances.
