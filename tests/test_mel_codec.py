@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ttslib import checkpoint, codecs, params, speech
+from ttslib import checkpoint, codecs, params, resuming, speech
 from ttslib.codecs import CodecError, training
 from ttslib.codecs.fsq import FSQ
 from ttslib.codecs.mel import MelCodec
@@ -202,14 +202,14 @@ def test_a_killed_training_goes_on_and_leaves_no_half_codec(prepared, monkeypatc
 
     saves = []
 
-    def killed(self, now, schedule, save=training.Files.save):
+    def killed(self, now, schedule, save=resuming.Files.save):
         save(self, now, schedule)
         saves.append(now.step)
         if now.step >= 4:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.Files, "save", killed)
+        patch.setattr(resuming.Files, "save", killed)
         with pytest.raises(KeyboardInterrupt):
             codecs.of(p)
     assert 4 <= saves[-1] < p.mel_codec.steps and not (prepared / "qaa" / "codecs").exists()

@@ -7,28 +7,28 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ttslib import audio, espeak, voice_encoder
+from ttslib import audio, espeak, speech, voice_encoder
 from ttslib.checkpoint import CheckpointError
 from ttslib.dataset import BadClip
 from ttslib.voice_encoder import MelStatistics, VoiceEncoder
 
 
 @pytest.fixture(scope="module")
-def speech(spoken):
+def clips(spoken):
     """Eight clips of real speech, about a second each, at 16 kHz."""
     return [speech.recording(spoken, row, 16000) for row in spoken.rows[:8]]
 
 
 @pytest.fixture(scope="module")
-def wavs(speech):
+def wavs(clips):
     silence = torch.zeros(9000)
     return {
-        "below a frame of the trim": speech[0][3000:4500],
-        "below a partial (1.6 s)": speech[1],
-        "one partial and a bit": torch.cat(speech)[: int(1.6 * 16000) + 4000],
-        "two partials": torch.cat(speech)[: int(1.6 * 16000) + 2 * 77 * 160 - 900],
-        "long": torch.cat(speech * 4),
-        "silence around": torch.cat([silence, 1e-4 * torch.sin(torch.arange(5000) * 0.3), speech[2], silence]),
+        "below a frame of the trim": clips[0][3000:4500],
+        "below a partial (1.6 s)": clips[1],
+        "one partial and a bit": torch.cat(clips)[: int(1.6 * 16000) + 4000],
+        "two partials": torch.cat(clips)[: int(1.6 * 16000) + 2 * 77 * 160 - 900],
+        "long": torch.cat(clips * 4),
+        "silence around": torch.cat([silence, 1e-4 * torch.sin(torch.arange(5000) * 0.3), clips[2], silence]),
     }
 
 
