@@ -1,6 +1,9 @@
 """The verbs do the notebooks' jobs: results on stdout and in files, exit codes that mean what they say."""
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import soundfile
 
 from ttslib.__main__ import main
 from ttslib.listen.answers import ANSWERS
+from ttslib.paths import ROOT
 
 QUIET = ["tracking=disabled", "device=cpu", "threads=1"]
 
@@ -165,3 +169,15 @@ def test_forgetting_is_an_exit_code_of_its_own(run, tmp_path, monkeypatch):
     forgetful = ["train.lr=0.3", "train.warmup=0", "train.steps=40", "train.evaluate_every=2", "adapt.train_rows=all"]
     guard = ["replay.lang=qaa", "replay.ratio=0.0", "replay.max_rise=0.01", "replay.tripwire=stop"]
     assert main(["train", "qaa", *QUIET, f"adapt.base={run}", *forgetful, *guard]) == 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "not_loaded"), [("ttslib.__main__, ttslib.verbs", "torch"), ("ttslib.listen", "ttslib.systems")]
+)
+def test_what_is_not_needed_yet_is_not_loaded(asked, not_loaded):
+    """Torch takes seconds: `--help` and a refused params file do without, a listening test without the systems."""
+    said = subprocess.run(
+        [sys.executable, "-c", f"import sys, {asked}; print({not_loaded!r} in sys.modules)"],
+        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert said.stdout == "False\n"

@@ -5,7 +5,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from ttslib import params, speech
+from ttslib import params
 
 
 def resolved(options) -> params.Params:
@@ -20,7 +20,7 @@ def given(options) -> str:
 
 def prepare(options) -> None:
     """Under `accelerate launch` all measure recordings and compute codes and features; the first writes the manifest."""
-    from ttslib import codecs
+    from ttslib import codecs, speech
 
     state, found, system = begun(resolved(options), options.again)
     p, rows = system.p, [*found.split("train"), *found.split("val")]
@@ -54,7 +54,7 @@ def begun(p: params.Params, again: bool = False):
 
 def shard(options) -> None:
     """Under `accelerate launch` all encode and write their part."""
-    from ttslib import sharded
+    from ttslib import sharded, speech
 
     p = resolved(options)
     p = p.model_copy(update={"data": p.data.model_copy(update={"shards": None})})  # out of files, into --out

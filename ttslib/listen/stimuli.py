@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ttslib import audio, checkpoint, rehearsal, speech
+from ttslib import audio, checkpoint
 from ttslib.listen.design import ListenError, Text
 from ttslib.listen.sound import Sound
 
@@ -52,7 +52,7 @@ def results(folder: Source) -> dict[str, Text]:
 def recordings(run: str | Path) -> tuple[list[Text], dict[str, Sound]]:
     """The held-out texts of a run and what was recorded of them, under the ids that `ttslib generate` gives them; silence
     at the ends is trimmed and the rate is the file's own."""
-    from ttslib import items, manifest  # every system's code: only where a run is read
+    from ttslib import items, manifest, rehearsal, speech  # every system's code: only where a run is read
 
     spoken = items.held_out(run)
     found = manifest.read(checkpoint.read_json(Path(run) / "data.json")["manifest"])
