@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from ttslib import checkpoint, params, pipeline
+from ttslib.paths import ROOT
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
@@ -29,6 +31,22 @@ CLOCK = ("clips/s", "audio_s/s", "step_s", "eta_s", "epoch_eta_s", "elapsed_s", 
 def small(*overrides: str, **dials) -> params.Params:
     """The toy language in small batches, for training in this process."""
     return params.load("qaa", [*QUIET, "data.frames=400", "train.log_every=1", *overrides], **dials)
+
+
+def tracked_offline(folder: Path, env: dict[str, str]) -> str:
+    """A row tracked offline, and what is said to it; in a process of its own: wandb reads its environment once and leaves a
+    service behind."""
+    code = (
+        "from pathlib import Path; from ttslib import params, runs, track;"
+        f"run = runs.Run(Path({str(folder / 'run')!r}));"
+        "one = track.Track(params.load('qaa', tracking='offline', device='cpu'), run);"
+        "one.log({'mel': 1.0}, 1); one.finish()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=120,
+                          env={**env, "PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert any((folder / "run").rglob("*.wandb"))
+    return done.stdout + done.stderr
 
 
 @dataclass

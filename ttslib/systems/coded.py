@@ -1,6 +1,7 @@
-"""What systems that learn the codes of a codec do alike, as functions of such a system."""
+"""What systems that learn the codes, or the latents, of a codec have alike and do alike."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -8,9 +9,54 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ttslib import adapt, attempts, audio, batching, checkpoint, reading
+from ttslib import adapt, attempts, audio, batching, checkpoint, codecs, reading
 from ttslib.dataset import BadClip
 from ttslib.params import Params, ParamsError
+
+
+class Coded:
+    """Text of a tokenizer into the codes or latents of a codec, in voices that are prompts."""
+
+    def __init__(self, p: Params, tokenizer, codec, speakers: Sequence[str], languages: Sequence[str]):
+        """`codec` is one, or what `codecs.Held` takes."""
+        self.p, self.tokenizer, self.held = p, tokenizer, codecs.Held(codec)
+        self.speakers, self.languages = list(speakers), list(languages)
+        self.kept = None  # codes computed ahead (`codecs.kept`), given by who prepares the data
+        self.pool = None  # utterances of the training, from which prompts are drawn
+        self.references: dict = {}  # what each voice speaks with
+        self.pace: dict[str, float] = {}
+        self.tally: Counter[str] = Counter()
+        self.adaptation: dict | None = None
+
+    @property
+    def codec(self) -> codecs.Codec:
+        """Loaded when it is first needed: reading and saving weights works without it."""
+        return self.held.codec
+
+    @property
+    def codec_state(self) -> dict:
+        return self.held.state
+
+    @property
+    def rate(self) -> int:
+        return self.codec_state["rate_out"]
+
+    @property
+    def frame_seconds(self) -> float:
+        return 1 / self.codec_state["frame_rate"]
+
+    @property
+    def vocabularies(self) -> dict[str, tuple[str, ...]]:
+        text = (*self.tokenizer.symbols, *self.spare)
+        return {"text": text, "speaker": tuple(self.speakers), "language": tuple(self.languages)}
+
+    def factors(self) -> dict[nn.Parameter, float]:
+        """All learn at `train.lr`."""
+        return {}
+
+    def welcome(self, rows: Sequence) -> None:
+        """Take in speakers that it does not know: a voice is a prompt, which needs no row of a table."""
+        self.speakers = grown(self.speakers, rows, "speaker")
 
 
 def decided(base, p: Params, tokenizer) -> Params:
@@ -25,11 +71,6 @@ def decided(base, p: Params, tokenizer) -> Params:
 def grown(known: Sequence[str], rows: Sequence, of: str) -> list[str]:
     """Names (`of`: speaker or lang) with those of the rows behind them."""
     return [*known, *sorted({getattr(row, of) for row in rows} - {*known})]
-
-
-def vocabularies(system) -> dict[str, tuple[str, ...]]:
-    text = (*system.tokenizer.symbols, *system.spare)
-    return {"text": text, "speaker": tuple(system.speakers), "language": tuple(system.languages)}
 
 
 def tables(system, embedding: nn.Module, head: nn.Module) -> dict[str, adapt.Table]:

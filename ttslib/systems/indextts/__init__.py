@@ -11,7 +11,6 @@ The published weights are under the bilibili model licence, which every derived 
 import hashlib
 import json
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +35,7 @@ MUTE = (
 )
 
 
-class System:
+class System(coded.Coded):
     """See `ttslib.systems` for what every system owns."""
 
     blocks = ("GPT2Block",)
@@ -51,9 +50,8 @@ class System:
     ):  # fmt: skip
         """`codec` is one, or what `codecs.Held` takes. `beside`: the published encoders of prompts; `config`: the published
         configuration, which goes back with an export."""
-        self.p, self.tokenizer, self.config = p, tokenizer, config
-        self.speakers, self.languages = list(speakers), list(languages)
-        self.held, self.ear = codecs.Held(codec), voices.Ear(beside)
+        super().__init__(p, tokenizer, codec, speakers, languages)
+        self.config, self.ear = config, voices.Ear(beside)
         special, t = self.codec_state["special"], p.indextts
         ids = Ids(*reading.ends(tokenizer), special["start"], special["stop"])
         told = t.drop_duration if t.duration_control else None
@@ -61,12 +59,6 @@ class System:
         if t.checkpointing:
             self.net.gpt.activation_checkpointing_enable({"use_reentrant": False})
         self.nets: dict[str, nn.Module] = {"net": self.net}
-        self.kept = None  # codes computed ahead (`codecs.kept`), given by who prepares the data
-        self.pool: voices.Pool | None = None
-        self.references: dict[str, voices.Reference] = {}
-        self.pace: dict[str, float] = {}
-        self.tally: Counter[str] = Counter()
-        self.adaptation: dict | None = None
 
     @classmethod
     def fresh(cls, p: Params, rows: Sequence) -> "System":
@@ -95,36 +87,11 @@ class System:
         return made
 
     @property
-    def codec(self) -> codecs.Codec:
-        """Loaded when it is first needed: reading and saving weights works without it."""
-        return self.held.codec
-
-    @property
-    def codec_state(self) -> dict:
-        return self.held.state
-
-    @property
-    def rate(self) -> int:
-        return self.codec_state["rate_out"]
-
-    @property
-    def frame_seconds(self) -> float:
-        return 1 / self.codec_state["frame_rate"]
-
-    @property
-    def vocabularies(self) -> dict[str, tuple[str, ...]]:
-        return coded.vocabularies(self)
-
-    @property
     def tables(self) -> dict[str, adapt.Table]:
         return coded.tables(self, self.net.text_embedding, self.net.text_head)
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         return {"gpt": [q for q in self.net.parameters() if q.requires_grad]}
-
-    def factors(self) -> dict[nn.Parameter, float]:
-        """All learn at `train.lr`."""
-        return {}
 
     @property
     def feature_key(self) -> str:
@@ -181,10 +148,6 @@ class System:
             if reference.clip in by_clip:
                 voice = self.ear.voice(read(by_clip[reference.clip]), self.rate, self.codec)
                 self.references[name] = replace(reference, decoder=voice)
-
-    def welcome(self, rows: Sequence) -> None:
-        """Take in speakers that it does not know: a voice is a prompt, which needs no row of a table."""
-        self.speakers = coded.grown(self.speakers, rows, "speaker")
 
     def losses(self, batch: Example) -> Iterator[dict[str, Tensor]]:
         """`speech` and `text` (weighted) cross-entropies; outside training also `speech_ce`, `text_ce`, `top1`, `end`."""

@@ -8,7 +8,6 @@ where noise has to go to be the next frame, by flow matching and self-distillati
 import hashlib
 import json
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,7 +25,7 @@ from ttslib.systems.pocket.net import PRESETS, Net
 from ttslib.units import Units, UnitsError
 
 
-class System:
+class System(coded.Coded):
     """See `ttslib.systems` for what every system owns."""
 
     blocks = ("Layer",)
@@ -41,18 +40,11 @@ class System:
     ):  # fmt: skip
         """`codec` is one, or what `codecs.Held` takes. `flags`: how texts are prepared, as the runtime will; `config`: the
         published configuration, which goes back with an export."""
-        self.p, self.tokenizer, self.flags, self.config = p, tokenizer, flags, config
-        self.speakers, self.languages = list(speakers), list(languages)
-        self.held = codecs.Held(codec)
+        super().__init__(p, tokenizer, codec, speakers, languages)
+        self.flags, self.config = flags, config
         self.net = Net(shape, p.pocket)
         self.nets: dict[str, nn.Module] = {"net": self.net}
         self.reset: frozenset[str] = frozenset()
-        self.kept = None  # latents computed ahead (`codecs.kept`), given by who prepares the data
-        self.pool: voices.Pool | None = None
-        self.references: dict[str, voices.Reference] = {}
-        self.pace: dict[str, float] = {}
-        self.tally: Counter[str] = Counter()
-        self.adaptation: dict | None = None
 
     @classmethod
     def fresh(cls, p: Params, rows: Sequence) -> "System":
@@ -92,37 +84,12 @@ class System:
         return made
 
     @property
-    def codec(self) -> codecs.Codec:
-        """Loaded when it is first needed: reading and saving weights works without it."""
-        return self.held.codec
-
-    @property
-    def codec_state(self) -> dict:
-        return self.held.state
-
-    @property
-    def rate(self) -> int:
-        return self.codec_state["rate_out"]
-
-    @property
-    def frame_seconds(self) -> float:
-        return 1 / self.codec_state["frame_rate"]
-
-    @property
-    def vocabularies(self) -> dict[str, tuple[str, ...]]:
-        return coded.vocabularies(self)
-
-    @property
     def tables(self) -> dict[str, adapt.Table]:
         table = self.net.flow_lm.conditioner.embed
         return {"text": adapt.Table(table, "text", self.tokenizer.symbols, self.spare)}
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         return {"flow_lm": [q for q in self.net.parameters() if q.requires_grad]}
-
-    def factors(self) -> dict[nn.Parameter, float]:
-        """All learn at `train.lr`."""
-        return {}
 
     def undecayed(self) -> list[nn.Parameter]:
         """The text table: rows of tokens that a corpus does not use would decay to nothing."""
@@ -168,10 +135,6 @@ class System:
             var = sum((e["latents"].double() - mean[:, None]).square().sum(-1) for e in examples) / count
             self.net.flow_lm.emb_mean.copy_(mean)
             self.net.flow_lm.emb_std.copy_(var.sqrt().clamp(min=1e-5))
-
-    def welcome(self, rows: Sequence) -> None:
-        """Take in speakers that it does not know: a voice is a prompt, which needs no row of a table."""
-        self.speakers = coded.grown(self.speakers, rows, "speaker")
 
     def meet(self, rows: Sequence, read) -> None:
         """Latents carry the voice: the decoder has nothing to know of it."""

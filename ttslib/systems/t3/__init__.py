@@ -8,7 +8,6 @@ token. The voice is given by a prompt from another utterance of the speaker and 
 import hashlib
 import json
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +28,7 @@ PUBLISHED_ROWS = {"english": (704, 8194), "multilingual": (2454, 8194)}  # text,
 VOICE_RATE = 16000  # Hz, of what the voice vector is made from
 
 
-class System:
+class System(coded.Coded):
     """See `ttslib.systems` for what every system owns."""
 
     blocks = ("LlamaDecoderLayer",)
@@ -40,23 +39,16 @@ class System:
         self, p: Params, shape: Shape, tokenizer, codec, encoder, speakers: Sequence[str], languages: Sequence[str],
         chatterbox: bool = False,
     ):  # fmt: skip
-        """`codec` is one, or what `codecs.Held` takes. `chatterbox`: text is
-        tidied as the stock runtime does, because this network is to go back there."""
-        self.p, self.tokenizer, self.encoder, self.chatterbox = p, tokenizer, encoder, chatterbox
-        self.speakers, self.languages = list(speakers), list(languages)
-        self.held = codecs.Held(codec)
+        """`codec` is one, or what `codecs.Held` takes. `chatterbox`: text is tidied as the stock runtime does, because this
+        network is to go back there."""
+        super().__init__(p, tokenizer, codec, speakers, languages)
+        self.encoder, self.chatterbox = encoder, chatterbox
         special = self.codec_state["special"]
         ids = Ids(*reading.ends(tokenizer), special["start"], special["stop"])
         self.net = Net(shape, ids, p.t3.text_weight, p.t3.drop_text, p.t3.packing)
         if p.t3.checkpointing:
             self.net.tfmr.activation_checkpointing_enable({"use_reentrant": False})
         self.nets: dict[str, nn.Module] = {"net": self.net}
-        self.kept = None  # codes computed ahead (`codecs.kept`), given by who prepares the data
-        self.pool: voices.Pool | None = None
-        self.references: dict[str, voices.Reference] = {}
-        self.pace: dict[str, float] = {}
-        self.tally: Counter[str] = Counter()
-        self.adaptation: dict | None = None
 
     @classmethod
     def fresh(cls, p: Params, rows: Sequence) -> "System":
@@ -87,30 +79,9 @@ class System:
         return made
 
     @property
-    def codec(self) -> codecs.Codec:
-        """Loaded when it is first needed: reading and saving weights works without it."""
-        return self.held.codec
-
-    @property
-    def codec_state(self) -> dict:
-        return self.held.state
-
-    @property
-    def rate(self) -> int:
-        return self.codec_state["rate_out"]
-
-    @property
-    def frame_seconds(self) -> float:
-        return 1 / self.codec_state["frame_rate"]
-
-    @property
     def spare(self) -> tuple[str, ...]:
         """Names of the text rows that a published network has beyond its tokenizer."""
         return tuple(f"<spare {i}>" for i in range(self.net.shape.text_rows - len(self.tokenizer)))
-
-    @property
-    def vocabularies(self) -> dict[str, tuple[str, ...]]:
-        return coded.vocabularies(self)
 
     @property
     def tables(self) -> dict[str, adapt.Table]:
@@ -118,10 +89,6 @@ class System:
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         return {"t3": [q for q in self.net.parameters() if q.requires_grad]}
-
-    def factors(self) -> dict[nn.Parameter, float]:
-        """All learn at `train.lr`."""
-        return {}
 
     @property
     def feature_key(self) -> str:
@@ -173,10 +140,6 @@ class System:
             if reference.clip in by_clip:
                 wav = audio.resampled(read(by_clip[reference.clip]), self.rate, self.codec.rate)
                 self.references[name] = replace(reference, decoder=self.codec.voice(wav))
-
-    def welcome(self, rows: Sequence) -> None:
-        """Take in speakers that it does not know: a voice is a prompt, which needs no row of a table."""
-        self.speakers = coded.grown(self.speakers, rows, "speaker")
 
     def losses(self, batch: Example) -> Iterator[dict[str, Tensor]]:
         """`speech` and `text` (weighted) cross-entropies; outside training also `text_ce`, `top1` and `end`, plain."""
