@@ -3,6 +3,8 @@
 import json
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,3 +129,14 @@ def test_a_test_that_asks_the_network_fails_by_name():
             ask()
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as one:
         assert one.getpeername()[0] == "127.0.0.1"
+
+
+def test_an_error_in_a_thread_fails_the_test(tmp_path):
+    """Such as that of a thread which asked the network: Python alone would print it and go on."""
+    file = tmp_path / "test_a.py"
+    file.write_text(
+        "import threading\ndef test_a():\n    one = threading.Thread(target=int, args='x')\n    one.start()\n    one.join()"
+    )
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"), str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1 and "invalid literal for int" in done.stdout, done.stdout
