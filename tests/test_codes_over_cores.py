@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ttslib import manifest, params, speech
 from ttslib.codecs import CodecError, kept, spread
 from ttslib.codecs.mel import MelCodec
 from ttslib.sections import MelCodec as Settings
@@ -66,6 +68,14 @@ def test_codes_are_those_of_one_process_and_each_has_its_part(codec, rows, read,
     assert parts["0"] < min(parts["0.0"], parts["0.1"])
     again = spread.keep(codec, tmp_path / "cores", rows, read, cores=2, ram_gb=1.0)
     assert same(again, alone, rows) and writers(tmp_path / "cores") == parts
+
+
+def test_training_asks_for_them_over_its_threads(codec, rows, spoken, tmp_path):
+    """By `speech.codes`, which gives the processes what reads the recordings."""
+    found = manifest.read(shutil.copytree(spoken.folder, tmp_path / "copy"))
+    made = speech.codes(codec, found, found.rows, params.load("qaa", device="cpu", threads=2))
+    assert same(made, kept.keep(codec, tmp_path / "alone", rows, speech.reader(codec, spoken)), rows)
+    assert writers(found.folder / "codes").keys() == {"0", "0.0", "0.1"}
 
 
 def test_processes_of_a_launch_have_cores_of_their_own(codec, rows, read, tmp_path):

@@ -1,8 +1,10 @@
 """Encoding over cores gives what one process gives, bit for bit; what a folder holds is known without opening its files."""
 
+import multiprocessing
 import os
 import pickle
 import signal
+import time
 from dataclasses import dataclass, replace
 
 import pytest
@@ -57,6 +59,20 @@ def test_a_process_that_dies_is_one_error(spoken, clips, tmp_path, at_once):
     with pytest.raises(DatasetError, match=f"died .* at or after clip {rows[HERE].id}; what is encoded is kept"):
         encoding.encode_all(clips[0], rows, read, tmp_path, 1.0, cores=2)
     assert len([*tmp_path.glob("*/*.safetensors")]) == HERE
+
+
+def test_a_process_that_dies_before_more_is_handed_over_is_the_same_error(spoken, clips, tmp_path, monkeypatch):
+    rows = spoken.split("train")
+    monkeypatch.setattr(encoders, "CHUNK", 1)
+    work = encoding.Work(clips[0], speech.reader(clips[0], spoken), tmp_path)
+    told = encoders.pooled(work, encoders.sent(work), rows, 2)
+    next(told)
+    for one in multiprocessing.active_children():
+        one.kill()
+        one.join()
+    time.sleep(0.5)  # the pool learns of it in a thread
+    with pytest.raises(DatasetError, match=r"died .*; what is encoded is kept"):
+        list(told)
 
 
 @dataclass(frozen=True)

@@ -61,21 +61,21 @@ def threads(system, cores: int):
 
 def pooled(work, copied, rows: Sequence, count: int) -> Iterator[Told]:
     waiting, chunks = deque(), iter(rows[at : at + CHUNK] for at in range(0, len(rows), CHUNK))
+    first = rows[0]
     with workers.pool(count, begin, copied) as pool:
-        while True:
-            while len(waiting) < 3 * count and (chunk := next(chunks, None)):
-                waiting.append((chunk[0], pool.submit(several, [(row, codes(work.system, row)) for row in chunk])))
-            if not waiting:
-                return
-            first, future = waiting.popleft()
-            try:
-                made = future.result()
-            except workers.Died:
-                raise DatasetError(
-                    f"a process that encodes clips died (crash or out of memory) at or after clip {first.id}; what is "
-                    "encoded is kept: start again, with threads=1 if it was memory"
-                ) from None
-            yield from made
+        try:
+            while True:
+                while len(waiting) < 3 * count and (chunk := next(chunks, None)):
+                    waiting.append((chunk[0], pool.submit(several, [(row, codes(work.system, row)) for row in chunk])))
+                if not waiting:
+                    return
+                first, future = waiting.popleft()
+                yield from future.result()
+        except workers.Died:  # handing over says so, too
+            raise DatasetError(
+                f"a process that encodes clips died (crash or out of memory) at or after clip {first.id}; what is "
+                "encoded is kept: start again, with threads=1 if it was memory"
+            ) from None
 
 
 def codes(system, row):

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -29,9 +28,19 @@ def recording(found: Manifest, row: Row, rate: int) -> Tensor:
     return torch.from_numpy(audio.resample(span, native, rate) if native != rate else span.copy())
 
 
-def codes(codec, found: Manifest, rows: Sequence[Row], p: Params, rank: int = 0, processes: int = 1) -> kept.Kept:
-    """The codes of these clips, kept beside the manifest; the missing ones are computed on the device of `p`, and where
-    there are several processes, this one's part of them. Raises `CodecError`."""
+def codes(codec, found: Manifest, rows: Sequence[Row], p: Params, shared: bool = False) -> kept.Kept:
+    """The codes of these clips, kept beside the manifest; the missing ones are computed on the device of `p`.
+
+    `shared`: all processes of this launch call this, each computes its part of what is missing, and all get all.
+    Raises `CodecError`, and `DatasetError` where another process fails.
+    """
+    rank, count = place() if shared else (0, 1)
+    made = dealt.parts(lambda: part(codec, found, rows, p, rank, count), count, tell=False)[rank]
+    return made if count == 1 else part(codec, found, rows, p, 0, 1)
+
+
+def part(codec, found: Manifest, rows: Sequence[Row], p: Params, rank: int, processes: int) -> kept.Kept:
+    """The codes of process `rank`'s part of these clips, and of those that are kept already."""
     device, folder = launched(p.device).device, found.folder / "codes"
     read = reader(codec, found)
     if device.type == "cpu":
@@ -66,9 +75,9 @@ class Reader:
         return [about.st_mtime_ns, about.st_size]
 
 
-def reader(system, found: Manifest, without: Mapping[str, str] = MappingProxyType({})) -> Reader:
+def reader(system, found: Manifest, without: Mapping[str, str] | None = None) -> Reader:
     """`recording` of a row at the rate of a system or codec; it takes none of the manifest's rows along."""
-    return Reader(replace(found, rows=(), dropped=()), system.rate, without)
+    return Reader(replace(found, rows=(), dropped=()), system.rate, without or {})
 
 
 def features(
@@ -87,9 +96,7 @@ def features(
     cache, rows = found.folder / "features", [row for row in found.split(split) if lang in (None, row.lang)]
     codeless = {}
     if hasattr(system, "kept"):  # not with a codec that is being trained: its codes are not worth keeping yet
-        made = dealt.parts(lambda: codes(system.codec, found, rows, p, rank, count), count, tell=False)[rank]
-        if count > 1:
-            made = codes(system.codec, found, rows, p)  # of all processes
+        made = codes(system.codec, found, rows, p, shared)
         system.kept = made if system.kept is None else system.kept | made
         codeless = {bad["id"]: bad["reason"] for bad in made.quarantined}
     read = reader(system, found, codeless)

@@ -27,16 +27,11 @@ def prepare(options) -> None:
     told = {"manifest": str(found.folder), "totals": found.totals()}
     codec = codecs.of(p) if (own := getattr(system, "codec", None)) is None and p.codec is not None else own
     if codec is not None:
-        speech.codes(codec, found, rows, p, state.process_index, state.num_processes)
-        state.wait_for_everyone()
+        told["codec"] = speech.codes(codec, found, rows, p, shared=True).summary()
     for split in ("train", "val"):
         speech.features(system, found, split, p, shared=True)
-    if not state.is_main_process:
-        return
-    if codec is not None:
-        kept = speech.codes(codec, found, rows, p)  # of all processes
-        told["codec"] = kept.summary()
-    print(json.dumps(told, ensure_ascii=False))
+    if state.is_main_process:
+        print(json.dumps(told, ensure_ascii=False))
 
 
 def begun(p: params.Params, again: bool = False):
