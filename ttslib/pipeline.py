@@ -1,4 +1,4 @@
-"""The jobs a notebook and the command line share: features, a training run, a trained voice, spoken sentences."""
+"""The jobs a notebook and the command line share: a training run, a trained voice, spoken sentences."""
 
 import statistics
 import sys

@@ -1,4 +1,4 @@
-"""What a run speaks while it trains, in which voices, and who hears it."""
+"""Held-out clips, and what a run speaks of them while it trains: in which voices, and who hears it."""
 
 import gc
 import sys

@@ -22,17 +22,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ttslib import (
-    audio,
-    checkpoint,
-    generation,
-    items,
-    manifest,
-    params,
-    pipeline,
-    rehearsal,
-    runs,
-)
+from ttslib import audio, checkpoint, generation, items, manifest, params, pipeline, rehearsal, runs
 from ttslib.evaluate import judges, plan, summary
 from ttslib.evaluate.judges import Asked, Judges
 from ttslib.manifest import Manifest
